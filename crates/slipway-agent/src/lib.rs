@@ -1,0 +1,1 @@
+//! The launch agent: queue loop, life cycle of an item, recovery and drain.

@@ -1,0 +1,1 @@
+//! The typed client of the W&B API and of Slipway's additions to it.

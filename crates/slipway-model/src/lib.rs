@@ -1,0 +1,17 @@
+//! The domain of Slipway as pure data and functions.
+//!
+//! This crate does no input or output, reads no clock and spawns nothing: every function is a
+//! function of its arguments. Whoever needs the time passes it in as milliseconds since the Unix
+//! epoch ([`Millis`]).
+
+pub mod agent;
+pub mod id;
+pub mod identity;
+pub mod item;
+pub mod priority;
+pub mod queue;
+pub mod run;
+pub mod wait;
+
+/// Milliseconds since the Unix epoch, UTC.
+pub type Millis = i64;

@@ -1,0 +1,1 @@
+//! Target resources on which a job runs; the process target.
