@@ -168,10 +168,25 @@ impl Store {
     pub async fn revoke_key(&self, username: &str, key_id: i64) -> Result<()> {
         unfinished(username, key_id)
     }
-    /// Resolves a key (personal, service or run key) or a session by the SHA-256 of its text.
-    /// `None` if unknown, expired or revoked. A run key ends when its item does.
+    /// Resolves a key (personal or service) or a session by the SHA-256 of its text. `None` if it
+    /// is unknown, expired or revoked, or its user is disabled. Run keys are not stored: whoever
+    /// verifies one takes the user from [`Store::principal`].
     pub async fn authenticate(&self, sha256: [u8; 32], now: Millis) -> Result<Option<Principal>> {
         unfinished(sha256, now)
+    }
+    /// A user and its roles, with credential [`Credential::User`] and `key_id` 0: for a caller that
+    /// has verified a credential that the store does not keep. `None` if unknown or disabled.
+    pub async fn principal(&self, username: &str) -> Result<Option<Principal>> {
+        unfinished(username, ())
+    }
+    /// Makes a user an administrator of the installation, or takes that back.
+    pub async fn set_admin(&self, username: &str, admin: bool) -> Result<()> {
+        unfinished(username, admin)
+    }
+    /// Disables a user, or enables it again. The keys and sessions of a disabled user resolve to
+    /// nobody; nothing that it owns is lost.
+    pub async fn set_disabled(&self, username: &str, disabled: bool) -> Result<()> {
+        unfinished(username, disabled)
     }
     /// Opens a page session.
     pub async fn add_session(&self, username: &str, sha256: [u8; 32], expires_at: Millis, now: Millis) -> Result<()> {

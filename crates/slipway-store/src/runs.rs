@@ -5,12 +5,16 @@ use slipway_model::Millis;
 use slipway_model::id::{ItemId, RunName};
 use slipway_model::run::RunState;
 
+use crate::engine::Tx;
 use crate::identity::unfinished;
 use crate::{Page, Result, Store};
 
 /// A run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
+    /// Its number, unique in the installation. What the run logs and its files are kept under it,
+    /// so that a later run of the same id starts empty.
+    pub number: i64,
     /// Entity, project, id.
     pub name: RunName,
     /// The project's number.
@@ -209,4 +213,38 @@ impl Store {
     pub async fn alerts(&self, name: &RunName) -> Result<Vec<Alert>> {
         unfinished(name, ())
     }
+}
+
+/// Makes the run of an acknowledged item, pending, if it does not exist, and ties it to the item.
+/// Part of the transaction that records the acknowledgement.
+pub(crate) fn ensure_pending(tx: &mut dyn Tx, name: &RunName, author: &str, item: ItemId, now: Millis) -> Result<()> {
+    let _ = tx;
+    unfinished((name, author), (item, now))
+}
+
+/// Ends a run whose item ended, unless the run reported its own end. Part of the transaction that
+/// ends the item.
+pub(crate) fn end_with_item(tx: &mut dyn Tx, name: &RunName, state: RunState, now: Millis) -> Result<()> {
+    let _ = tx;
+    unfinished((name, state), now)
+}
+
+/// Marks runs crashed that were not heard from since `CRASH_TERM`, at most `limit`, and tells their
+/// items. Part of the store's clock.
+pub(crate) fn mark_crashed(tx: &mut dyn Tx, now: Millis, limit: usize) -> Result<Vec<RunName>> {
+    let _ = tx;
+    unfinished(now, limit)
+}
+
+/// Gives every run that counts as running a full term again: after time in which no server could
+/// have been heard.
+pub(crate) fn extend_terms(tx: &mut dyn Tx, now: Millis) -> Result<()> {
+    let _ = tx;
+    unfinished(now, ())
+}
+
+/// Asks a run to stop, because somebody cancelled its item.
+pub(crate) fn request_stop(tx: &mut dyn Tx, name: &RunName) -> Result<()> {
+    let _ = tx;
+    unfinished(name, ())
 }
