@@ -1,0 +1,26 @@
+# What people type. Each target is one script under scripts/, which says what it does as it goes.
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build demo test chaos lint
+
+help: ## Show this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
+
+setup: ## Install what building and testing need (Debian packages, Python environments)
+	@scripts/setup.sh
+
+build: ## Build the slipway binary (target/debug/slipway)
+	@scripts/setup.sh build
+	cargo build --locked --package slipway
+
+demo: ## Run a training job from queue to finished run; stays up until Ctrl-C (ONCE=1: exits with the job's code)
+	@ONCE=$(ONCE) scripts/demo.sh
+
+test: ## Set up and run every check: format, lints, Rust tests, official client, docs, crash rounds
+	@scripts/test.sh $(STAGES)
+
+chaos: ## Crash rounds of server and agent (ROUNDS=1000, SEED=…)
+	@ROUNDS=$(ROUNDS) SEED=$(SEED) scripts/chaos.sh
+
+lint: ## Format check and clippy only
+	@scripts/test.sh format lint
