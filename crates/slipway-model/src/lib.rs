@@ -5,12 +5,21 @@
 //! epoch ([`Millis`]).
 
 pub mod agent;
+pub mod config;
 pub mod id;
 pub mod identity;
 pub mod item;
+pub mod json;
+pub mod macros;
+pub mod merge;
+pub mod names;
+pub mod policy;
 pub mod priority;
+pub mod push;
 pub mod queue;
 pub mod run;
+pub mod spec;
+pub mod template;
 pub mod wait;
 
 /// Milliseconds since the Unix epoch, UTC.

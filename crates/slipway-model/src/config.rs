@@ -1,0 +1,169 @@
+//! A queue's configuration as people write it: JSON or YAML, the same value from both.
+//!
+//! Template variables need no quotes: `gpus: {{gpus}}` means `gpus: "{{gpus}}"`, and filling keeps
+//! the variable's type ([`crate::template::fill`]). This module reads text and says where it is
+//! wrong; what the keys mean belongs to the target resource.
+
+use serde_json::{Map, Value, json};
+
+use crate::json::{self, JsonError, MAX_DEPTH, Strict};
+use crate::queue::Resource;
+
+mod quote;
+
+/// Text that is no queue configuration. Lines and columns start at 1.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}, column {column}: {message}{}", .hint.as_deref().map(|hint| format!(" ({hint})")).unwrap_or_default())]
+pub struct ConfigError {
+    /// The line.
+    pub line: usize,
+    /// The column, in characters.
+    pub column: usize,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl From<JsonError> for ConfigError {
+    fn from(error: JsonError) -> Self {
+        Self {
+            line: error.line,
+            column: error.column,
+            message: error.message,
+            hint: None,
+        }
+    }
+}
+
+/// Reads a queue's configuration. Blank text is an empty configuration.
+///
+/// # Errors
+/// Says where the text is neither JSON nor YAML, repeats a key, is indented with tabs, is not a
+/// map, or exceeds a limit.
+pub fn parse_config(text: &str) -> Result<Value, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some(error) = json::too_long(text) {
+        return Err(error.into());
+    }
+    let start = text.trim_start();
+    let value = if start.is_empty() {
+        Value::Null
+    } else if start.starts_with(['{', '[']) {
+        parse_braces(text)?
+    } else {
+        parse_yaml(text)?
+    };
+    match value {
+        Value::Null => Ok(Value::Object(Map::new())),
+        Value::Object(_) => Ok(value),
+        other => Err(ConfigError {
+            line: 1,
+            column: 1,
+            message: format!("a configuration is a map of keys to values, not {}", json::kind(&other)),
+            hint: Some("write `key: value` lines, or a JSON object".to_owned()),
+        }),
+    }
+}
+
+/// The configuration as queues store it: `{"resource_args": {"<resource>": args}}`.
+///
+/// `args` may already be of that form, or hold its arguments below the resource's name, as people
+/// write for Kubernetes custom resources.
+#[must_use]
+pub fn stored_config(resource: Resource, args: Value) -> Value {
+    let name = resource.as_str();
+    let args = match args {
+        Value::Object(map) if map.get("resource_args").is_some_and(Value::is_object) => return Value::Object(map),
+        Value::Object(mut map) if map.len() == 1 && map.get(name).is_some_and(Value::is_object) => {
+            map.remove(name).unwrap_or_default()
+        }
+        other => other,
+    };
+    json!({"resource_args": {name: args}})
+}
+
+/// The arguments of one resource in a stored configuration or a launch spec; `None` if absent.
+#[must_use]
+pub fn resource_args<'a>(stored: &'a Value, resource: &str) -> Option<&'a Value> {
+    stored
+        .get("resource_args")?
+        .get(resource)
+        .filter(|args| !args.is_null())
+}
+
+/// Text that opens with a brace is JSON, or YAML in its flow style.
+fn parse_braces(text: &str) -> Result<Value, ConfigError> {
+    let quoted = quote::in_json(text);
+    match json::parse(&quoted.text) {
+        Ok(value) => Ok(value),
+        Err(error) => parse_yaml(text).map_err(|_| {
+            let column = quoted.original_column(error.line, error.column);
+            ConfigError::from(JsonError { column, ..error })
+        }),
+    }
+}
+
+fn parse_yaml(text: &str) -> Result<Value, ConfigError> {
+    check_tabs(text)?;
+    let quoted = quote::in_yaml(text);
+    let Strict(value) = serde_saphyr::from_str_with_options(&quoted.text, yaml_options())
+        .map_err(|error| yaml_error(&error, &quoted))?;
+    json::check_depth(&value).map_err(|message| ConfigError {
+        line: 1,
+        column: 1,
+        message,
+        hint: None,
+    })?;
+    Ok(value)
+}
+
+/// YAML 1.2 with limits that keep aliases from growing a small text into a large value.
+pub(crate) fn yaml_options() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, max_documents: 1, max_nodes: 100_000 },
+        strict_booleans: true,
+        with_snippet: false,
+    }
+}
+
+/// The error for YAML that does not parse.
+fn yaml_error(error: &serde_saphyr::Error, quoted: &quote::Quoted) -> ConfigError {
+    let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+    let (line, column) = (
+        usize::try_from(line).unwrap_or(1).max(1),
+        usize::try_from(column).unwrap_or(1).max(1),
+    );
+    ConfigError {
+        line,
+        column: quoted.original_column(line, column),
+        message: yaml_message(error),
+        hint: None,
+    }
+}
+
+/// The message of a YAML error, without the position that it may repeat.
+pub(crate) fn yaml_message(error: &serde_saphyr::Error) -> String {
+    let text = error.without_snippet().to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = text.find(" at line ").unwrap_or(text.len());
+    text[..end].lines().next().unwrap_or("not valid YAML").to_owned()
+}
+
+/// Tabs look like spaces and are none: YAML forbids them in indentation.
+pub(crate) fn check_tabs(text: &str) -> Result<(), ConfigError> {
+    for (index, line) in text.lines().enumerate() {
+        let indentation = line.chars().take_while(|c| *c == ' ' || *c == '\t');
+        if let Some(at) = indentation.enumerate().find_map(|(at, c)| (c == '\t').then_some(at))
+            && !line.trim().is_empty()
+        {
+            return Err(ConfigError {
+                line: index + 1,
+                column: at + 1,
+                message: "YAML may not be indented with tabs".to_owned(),
+                hint: Some("replace each tab by two spaces".to_owned()),
+            });
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,277 @@
+//! What a submitter may set of a target resource's arguments.
+//!
+//! A queue's owner is trusted with the agent's machine; a submitter is not. Each target has its own
+//! rule, and a queue may allow more through its policy. Nothing here looks at the queue's own
+//! configuration: the caller passes only what the submitter adds or changes.
+
+use serde_json::{Map, Value};
+
+use crate::json::{child, is_below, kind};
+use crate::queue::{QueuePolicy, Resource};
+use crate::spec::LaunchSpec;
+
+mod kubernetes;
+
+/// Why a submitter's arguments are refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PolicyError {
+    /// An option that is not a submitter's to set.
+    #[error(
+        "`/resource_args/{resource}{path}` is not a submitter's to set: {reason}. Put it into the queue's \
+         configuration, or have the queue's owner list `{path}` in `allowed_overrides`"
+    )]
+    NotAllowed {
+        /// The target resource.
+        resource: Resource,
+        /// Where, as a JSON pointer below the resource's arguments.
+        path: String,
+        /// Why.
+        reason: String,
+    },
+    /// A value of the wrong type.
+    #[error("`/resource_args/{resource}{path}` must be {expected}, not {found}")]
+    Value {
+        /// The target resource.
+        resource: Resource,
+        /// Where, as a JSON pointer below the resource's arguments.
+        path: String,
+        /// What belongs there.
+        expected: &'static str,
+        /// What is there.
+        found: &'static str,
+    },
+    /// An agent in secure mode refuses the spec.
+    #[error("this agent runs in secure mode, which refuses `{0}`")]
+    SecureMode(String),
+}
+
+/// Checks what a submitter sets of a target's arguments.
+///
+/// # Errors
+/// Names the first option that is refused, the reason, and who can allow it.
+pub fn check_submitter_args(resource: Resource, args: &Value, policy: &QueuePolicy) -> Result<(), PolicyError> {
+    let Value::Object(map) = args else {
+        return match args {
+            Value::Null => Ok(()),
+            other => Err(PolicyError::Value {
+                resource,
+                path: String::new(),
+                expected: "a map",
+                found: kind(other),
+            }),
+        };
+    };
+    let rule = Rule { resource, policy };
+    match resource {
+        Resource::LocalContainer => rule.container(map),
+        Resource::LocalProcess => rule.process(map),
+        Resource::Kubernetes => rule.kubernetes(args, ""),
+        Resource::Sagemaker => rule.identities(args, "", "rolearn", "the queue chooses the role that jobs assume"),
+        Resource::GcpVertex => rule.identities(
+            args,
+            "",
+            "serviceaccount",
+            "the queue chooses the service account that jobs run as",
+        ),
+    }
+}
+
+/// What an agent in secure mode refuses besides.
+///
+/// # Errors
+/// Names what is refused.
+pub fn check_secure_mode(spec: &LaunchSpec) -> Result<(), PolicyError> {
+    let refuse = |path: &str| Err(PolicyError::SecureMode(path.to_owned()));
+    if !spec.overrides().entry_point.is_empty() {
+        return refuse("/overrides/entry_point");
+    }
+    let Some(args) = spec.resource_args(Resource::Kubernetes.as_str()) else {
+        return Ok(());
+    };
+    match kubernetes::first_command(args, "") {
+        Some(path) => refuse(&format!("/resource_args/kubernetes{path}")),
+        None => Ok(()),
+    }
+}
+
+struct Rule<'a> {
+    resource: Resource,
+    policy: &'a QueuePolicy,
+}
+
+/// Options of `docker run` that shape the job and reach nothing outside it.
+const CONTAINER_OPTIONS: [&str; 19] = [
+    "builder",
+    "command",
+    "cpu-period",
+    "cpu-quota",
+    "cpu-shares",
+    "cpus",
+    "cpuset-cpus",
+    "cpuset-mems",
+    "env",
+    "gpus",
+    "memory",
+    "memory-reservation",
+    "memory-swap",
+    "memory-swappiness",
+    "pids-limit",
+    "platform",
+    "shm-size",
+    "ulimit",
+    "workdir",
+];
+
+/// The long name of a `docker run` option: no dashes in front, `-` for `_`, lower case.
+#[must_use]
+pub fn container_option(name: &str) -> String {
+    let name = name.trim_start_matches('-').replace('_', "-");
+    // One-letter options are case-sensitive: `-P` publishes, `-p` publishes one port.
+    let long = match name.as_str() {
+        "e" => "env",
+        "m" => "memory",
+        "w" => "workdir",
+        "v" => "volume",
+        "c" => "cpu-shares",
+        "u" => "user",
+        "p" => "publish",
+        "P" => "publish-all",
+        "h" => "hostname",
+        "l" => "label",
+        "net" => "network",
+        "i" => "interactive",
+        "t" => "tty",
+        "d" => "detach",
+        _ => return name.to_ascii_lowercase(),
+    };
+    long.to_owned()
+}
+
+impl Rule<'_> {
+    fn allows(&self, path: &str) -> bool {
+        self.policy.allowed_overrides.iter().any(|root| is_below(path, root))
+    }
+
+    fn refuse(&self, path: &str, reason: impl Into<String>) -> Result<(), PolicyError> {
+        Err(PolicyError::NotAllowed {
+            resource: self.resource,
+            path: path.to_owned(),
+            reason: reason.into(),
+        })
+    }
+
+    fn wrong(&self, path: &str, expected: &'static str, found: &Value) -> Result<(), PolicyError> {
+        Err(PolicyError::Value {
+            resource: self.resource,
+            path: path.to_owned(),
+            expected,
+            found: kind(found),
+        })
+    }
+
+    fn container(&self, args: &Map<String, Value>) -> Result<(), PolicyError> {
+        for (key, value) in args {
+            let option = container_option(key);
+            let path = child("", key);
+            if self.allows(&path) || self.allows(&child("", &option)) {
+                continue;
+            }
+            match option.as_str() {
+                "builder" if !value.is_object() => self.wrong(&path, "a map", value)?,
+                "builder" => {}
+                "env" => self.env(&path, value)?,
+                option if !CONTAINER_OPTIONS.contains(&option) => {
+                    self.refuse(&path, format!("submitters may set {}", CONTAINER_OPTIONS.join(", ")))?
+                }
+                "ulimit" | "command" => self.scalars(&path, value)?,
+                _ if !is_word(value) => self.wrong(&path, "a string or a number", value)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn process(&self, args: &Map<String, Value>) -> Result<(), PolicyError> {
+        for (key, value) in args {
+            let path = child("", key);
+            if self.allows(&path) {
+                continue;
+            }
+            match key.as_str() {
+                "env" => self.env(&path, value)?,
+                _ => self.refuse(&path, "submitters may set env")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A string or number, or a list of them.
+    fn scalars(&self, path: &str, value: &Value) -> Result<(), PolicyError> {
+        match value {
+            Value::Array(items) => match items.iter().position(|item| !is_word(item)) {
+                Some(index) => self.wrong(&format!("{path}/{index}"), "a string or a number", &items[index]),
+                None => Ok(()),
+            },
+            value if is_word(value) => Ok(()),
+            value => self.wrong(path, "a string, a number or a list of them", value),
+        }
+    }
+
+    /// `K=V` strings, or a map of names to values. A name alone would read the agent's environment.
+    fn env(&self, path: &str, value: &Value) -> Result<(), PolicyError> {
+        let assigned = |path: &str, entry: &Value| match entry {
+            Value::String(text) if text.split_once('=').is_some_and(|(name, _)| !name.trim().is_empty()) => Ok(()),
+            Value::String(text) => self.refuse(
+                path,
+                format!(
+                    "`{}` without a value would take it from the agent's environment; write NAME=value",
+                    text.chars().take(60).collect::<String>()
+                ),
+            ),
+            other => self.wrong(path, "a string of the form NAME=value", other),
+        };
+        match value {
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .try_for_each(|(index, item)| assigned(&format!("{path}/{index}"), item)),
+            Value::Object(map) => map.iter().try_for_each(|(name, value)| match value {
+                Value::Null => self.refuse(
+                    &child(path, name),
+                    "a name without a value would take it from the agent's environment",
+                ),
+                Value::Bool(_) => Ok(()),
+                value if is_word(value) => Ok(()),
+                value => self.wrong(&child(path, name), "a string or a number", value),
+            }),
+            value => assigned(path, value),
+        }
+    }
+
+    /// Refuses, at any depth, a key that chooses the identity under which jobs run.
+    fn identities(&self, value: &Value, path: &str, refused: &str, reason: &str) -> Result<(), PolicyError> {
+        match value {
+            Value::Object(map) => map.iter().try_for_each(|(key, value)| {
+                let path = child(path, key);
+                if self.allows(&path) {
+                    return Ok(());
+                }
+                let normal: String = key.chars().filter(char::is_ascii_alphanumeric).collect();
+                if normal.eq_ignore_ascii_case(refused) {
+                    return self.refuse(&path, reason);
+                }
+                self.identities(value, &path, refused, reason)
+            }),
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .try_for_each(|(index, value)| self.identities(value, &format!("{path}/{index}"), refused, reason)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+        }
+    }
+}
+
+/// A string or a number.
+fn is_word(value: &Value) -> bool {
+    value.is_string() || value.is_number()
+}
