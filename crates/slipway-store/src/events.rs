@@ -95,9 +95,4 @@ impl Store {
     pub async fn prune_events(&self, before: Millis, limit: usize) -> Result<u64> {
         unfinished(before, limit)
     }
-    /// Calls back after each commit that added events, on any replica: a hint that
-    /// [`Store::events`] has more. Coalesced; a slow poll belongs beside it.
-    pub fn subscribe(&self) -> tokio::sync::watch::Receiver<u64> {
-        tokio::sync::watch::channel(0).1
-    }
 }

@@ -14,6 +14,7 @@ pub mod blobs;
 pub mod engine;
 pub mod error;
 pub mod events;
+pub mod failpoint;
 pub mod identity;
 pub mod items;
 pub mod options;
@@ -21,6 +22,7 @@ pub mod projects;
 pub mod queues;
 pub mod run_data;
 pub mod runs;
+mod settings;
 
 pub use error::{Error, Result};
 pub use options::{Database, Options};

@@ -1,0 +1,476 @@
+//! SQLite: two files in a locked directory, one writer thread and several readers each.
+//!
+//! The writer commits in groups. It takes the job that waits longest, runs whatever else waits in
+//! the same transaction, each job in a savepoint of its own, commits once and answers all: one
+//! `fdatasync` then serves hundreds of requests. It never waits for a group to fill.
+
+use std::fs::{self, File, OpenOptions};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql};
+use tokio::sync::watch;
+
+use super::inbox::Inbox;
+use super::job::Job;
+use super::{Access, Dialect, Lane, Row, Tx, Value, announce, failpoint, migrations};
+use crate::error::{Error, Result};
+
+/// Reader threads per file.
+const READERS: usize = 3;
+
+/// A group ends after this many jobs, statements or bytes, or this much time, whichever is first:
+/// the first job of a group waits for the last.
+const GROUP_JOBS: usize = 1024;
+const GROUP_STATEMENTS: usize = 20_000;
+const GROUP_BYTES: usize = 8 << 20;
+const GROUP_TIME: Duration = Duration::from_millis(15);
+
+/// Prepared statements kept per connection.
+const STATEMENTS: usize = 512;
+
+/// The two files and their threads.
+pub(super) struct Sqlite {
+    control: FileThreads,
+    run_data: FileThreads,
+    /// Held until the last thread has closed its connection.
+    _lock: File,
+}
+
+impl Sqlite {
+    pub(super) fn open(dir: &Path, require_durable: bool, events: watch::Sender<u64>) -> Result<Self> {
+        make_dir(dir)?;
+        let lock = lock_dir(dir)?;
+        let control = FileThreads::open(dir.join("control.db"), Lane::Control, require_durable, &events)?;
+        let run_data = FileThreads::open(dir.join("run-data.db"), Lane::RunData, require_durable, &events)?;
+        // The files' names are durable only once the directory is.
+        sync_dir(dir)?;
+        Ok(Self {
+            control,
+            run_data,
+            _lock: lock,
+        })
+    }
+
+    pub(super) fn submit(&self, lane: Lane, access: Access, job: Box<dyn Job>) -> Result<()> {
+        let threads = match lane {
+            Lane::Control => &self.control,
+            Lane::RunData => &self.run_data,
+        };
+        match access {
+            Access::Read => threads.reads.put(job),
+            Access::Write => threads.writes.put(job),
+        }
+    }
+}
+
+fn make_dir(dir: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+
+    if dir.is_dir() {
+        return Ok(());
+    }
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(|error| at(dir, "cannot create the data directory", &error))?;
+    match dir.canonicalize().ok().as_deref().and_then(Path::parent) {
+        Some(parent) => sync_dir(parent),
+        None => Ok(()),
+    }
+}
+
+fn sync_dir(dir: &Path) -> Result<()> {
+    File::open(dir)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| at(dir, "cannot make the directory durable", &error))
+}
+
+fn lock_dir(dir: &Path) -> Result<File> {
+    use rustix::fs::{FlockOperation, flock};
+
+    let path = dir.join("lock");
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .map_err(|error| at(&path, "cannot open the lock file", &error))?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(file),
+        Err(rustix::io::Errno::WOULDBLOCK) => Err(Error::Unfit(format!(
+            "the data directory `{}` is in use by another server: stop that server, or choose another directory",
+            dir.display()
+        ))),
+        Err(error) => Err(at(&path, "cannot lock the data directory", &error.into())),
+    }
+}
+
+fn at(path: &Path, what: &str, error: &std::io::Error) -> Error {
+    Error::Unfit(format!("{what} `{}`: {error}", path.display()))
+}
+
+/// One file.
+struct FileThreads {
+    writes: Arc<Inbox>,
+    reads: Arc<Inbox>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl FileThreads {
+    fn open(path: PathBuf, lane: Lane, require_durable: bool, events: &watch::Sender<u64>) -> Result<Self> {
+        let mut connection = connect(&path, require_durable)?;
+        let place = format!("the database `{}`", path.display());
+        migrations::migrate(&mut connection, lane, Dialect::Sqlite, &place)?;
+        let readers = (0..READERS)
+            .map(|_| connect_reader(&path, require_durable))
+            .collect::<Result<Vec<_>>>()?;
+
+        let mut file = Self {
+            writes: Arc::default(),
+            reads: Arc::default(),
+            threads: Vec::with_capacity(1 + READERS),
+        };
+        let (inbox, events) = (Arc::clone(&file.writes), events.clone());
+        file.spawn("store-write", move || Writer { connection, events }.run(&inbox))?;
+        for connection in readers {
+            let inbox = Arc::clone(&file.reads);
+            file.spawn("store-read", move || read_all(&connection, &inbox))?;
+        }
+        Ok(file)
+    }
+
+    fn spawn(&mut self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = std::thread::Builder::new()
+            .name(name.to_owned())
+            .spawn(body)
+            .map_err(|error| Error::Unavailable(format!("cannot start a thread: {error}")))?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for FileThreads {
+    fn drop(&mut self) {
+        self.writes.close();
+        self.reads.close();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a store thread panicked");
+            }
+        }
+    }
+}
+
+fn connect(path: &Path, require_durable: bool) -> Result<Connection> {
+    let unfit = |error: rusqlite::Error| Error::Unfit(format!("cannot open `{}`: {error}", path.display()));
+    let connection = Connection::open(path).map_err(unfit)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    connection
+        .execute_batch(
+            "PRAGMA busy_timeout = 5000;
+             PRAGMA journal_mode = WAL;
+             PRAGMA synchronous = FULL;
+             PRAGMA foreign_keys = ON;
+             PRAGMA temp_store = MEMORY;
+             PRAGMA cache_size = -65536;
+             PRAGMA mmap_size = 268435456;
+             PRAGMA journal_size_limit = 67108864;
+             PRAGMA wal_autocheckpoint = 4000;",
+        )
+        .map_err(unfit)?;
+    if require_durable {
+        check_durable(&connection, path)?;
+    }
+    Ok(connection)
+}
+
+fn connect_reader(path: &Path, require_durable: bool) -> Result<Connection> {
+    let connection = connect(path, require_durable)?;
+    connection
+        .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -16384;")
+        .map_err(|error| Error::Unfit(format!("cannot open `{}` for reading: {error}", path.display())))?;
+    Ok(connection)
+}
+
+/// Reads back what SQLite made of the settings: it ignores a setting that it cannot honour, such
+/// as WAL on a file system without shared memory.
+fn check_durable(connection: &Connection, path: &Path) -> Result<()> {
+    for (pragma, wanted) in [("journal_mode", "wal"), ("synchronous", "2"), ("foreign_keys", "1")] {
+        let found = connection
+            .query_row(&format!("PRAGMA {pragma}"), [], |row| {
+                Ok(match row.get_ref(0)? {
+                    ValueRef::Integer(number) => number.to_string(),
+                    ValueRef::Text(text) => String::from_utf8_lossy(text).into_owned(),
+                    _ => String::new(),
+                })
+            })
+            .map_err(|error| Error::Unfit(format!("cannot read `{pragma}` of `{}`: {error}", path.display())))?;
+        if found != wanted {
+            return Err(Error::Unfit(format!(
+                "SQLite runs `{}` with {pragma} = {found} instead of {wanted}, so acknowledged writes could be lost: \
+                 put the data directory on a local file system",
+                path.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// The one connection that writes a file.
+struct Writer {
+    connection: Connection,
+    events: watch::Sender<u64>,
+}
+
+impl Writer {
+    fn run(&self, inbox: &Inbox) {
+        while let Some(first) = inbox.wait() {
+            self.group(first, inbox);
+        }
+    }
+
+    /// Runs one job and those that wait behind it in one transaction, commits, and answers.
+    fn group(&self, first: Box<dyn Job>, inbox: &Inbox) {
+        let begun = Instant::now();
+        let mut group = Group::default();
+        if let Err(error) = self.command("BEGIN IMMEDIATE") {
+            let mut first = first;
+            first.fail(error);
+            first.answer();
+            return;
+        }
+        let mut next = Some(first);
+        while let Some(mut job) = next {
+            let usable = self.savepoint(job.as_mut(), &mut group);
+            group.jobs.push(job);
+            next = match usable {
+                Ok(()) if !group.is_full(begun) => inbox.take(),
+                Ok(()) => None,
+                Err(error) => return self.abandon(group, &error),
+            };
+        }
+        for job in &group.jobs {
+            failpoint::hit(job.label(), "begun");
+        }
+        if let Err(error) = self.command("COMMIT") {
+            return self.abandon(group, &error);
+        }
+        for job in &group.jobs {
+            failpoint::hit(job.label(), "committed");
+        }
+        if group.published {
+            announce(&self.events);
+        }
+        for job in group.jobs {
+            job.answer();
+        }
+    }
+
+    /// Runs a job in a savepoint and undoes what it did if it fails. An error means that SQLite has
+    /// ended the whole transaction, as it does when the disk is full.
+    fn savepoint(&self, job: &mut dyn Job, group: &mut Group) -> Result<()> {
+        self.command("SAVEPOINT job")?;
+        let mut tx = SqliteTx::new(&self.connection);
+        if job.run(&mut tx) {
+            group.published |= tx.published;
+            group.statements += tx.statements;
+            group.bytes += tx.bytes;
+        } else if self.connection.is_autocommit() {
+            return Err(Error::Unavailable(
+                "SQLite gave the transaction up; the disk may be full".to_owned(),
+            ));
+        } else {
+            self.command("ROLLBACK TO job")?;
+        }
+        self.command("RELEASE job")
+    }
+
+    /// Nothing of a group is on disk: everybody in it may try again.
+    fn abandon(&self, group: Group, error: &Error) {
+        tracing::warn!(jobs = group.jobs.len(), %error, "a group of writes was not committed");
+        if !self.connection.is_autocommit() {
+            // The transaction's changes are in no way visible; a failure here ends with the next BEGIN's.
+            let _ended = self.command("ROLLBACK");
+        }
+        let text = match error {
+            Error::Unavailable(text) => text.clone(),
+            other => other.to_string(),
+        };
+        for mut job in group.jobs {
+            job.fail(Error::Unavailable(text.clone()));
+            job.answer();
+        }
+    }
+
+    fn command(&self, sql: &str) -> Result<()> {
+        command(&self.connection, sql)
+    }
+}
+
+#[derive(Default)]
+struct Group {
+    jobs: Vec<Box<dyn Job>>,
+    statements: usize,
+    bytes: usize,
+    published: bool,
+}
+
+impl Group {
+    fn is_full(&self, begun: Instant) -> bool {
+        self.jobs.len() >= GROUP_JOBS
+            || self.statements >= GROUP_STATEMENTS
+            || self.bytes >= GROUP_BYTES
+            || begun.elapsed() >= GROUP_TIME
+    }
+}
+
+fn read_all(connection: &Connection, inbox: &Inbox) {
+    while let Some(mut job) = inbox.wait() {
+        match command(connection, "BEGIN") {
+            Ok(()) => {
+                job.run(&mut SqliteTx::new(connection));
+                // A read leaves nothing to keep; ending it lets the next one see newer data.
+                if !connection.is_autocommit()
+                    && let Err(error) = command(connection, "ROLLBACK")
+                {
+                    tracing::warn!(%error, "a read transaction did not end");
+                }
+            }
+            Err(error) => job.fail(error),
+        }
+        job.answer();
+    }
+}
+
+fn command(connection: &Connection, sql: &str) -> Result<()> {
+    connection
+        .prepare_cached(sql)
+        .and_then(|mut statement| statement.execute([]))
+        .map(drop)
+        .map_err(|error| explain(&error, sql))
+}
+
+/// One job's view of the connection.
+struct SqliteTx<'connection> {
+    connection: &'connection Connection,
+    published: bool,
+    statements: usize,
+    bytes: usize,
+}
+
+impl<'connection> SqliteTx<'connection> {
+    fn new(connection: &'connection Connection) -> Self {
+        Self {
+            connection,
+            published: false,
+            statements: 0,
+            bytes: 0,
+        }
+    }
+
+    fn prepare(&mut self, sql: &str, params: &[Value]) -> Result<CachedStatement<'connection>> {
+        let mut statement = self
+            .connection
+            .prepare_cached(sql)
+            .map_err(|error| explain(&error, sql))?;
+        // SQLite numbers named parameters by first appearance, not by their digits.
+        let mut bound = 0;
+        for index in 1..=statement.parameter_count() {
+            let value = statement
+                .parameter_name(index)
+                .and_then(|name| name.strip_prefix('$'))
+                .and_then(|digits| digits.parse::<usize>().ok())
+                .and_then(|number| params.get(number.checked_sub(1)?))
+                .ok_or_else(|| Error::Internal(format!("parameter {index} has no value in: {sql}")))?;
+            statement
+                .raw_bind_parameter(index, value)
+                .map_err(|error| explain(&error, sql))?;
+            bound += 1;
+            self.bytes += value.size();
+        }
+        if bound != params.len() {
+            return Err(Error::Internal(format!(
+                "{} values for {bound} parameters in: {sql}",
+                params.len()
+            )));
+        }
+        self.statements += 1;
+        Ok(statement)
+    }
+}
+
+impl Tx for SqliteTx<'_> {
+    fn dialect(&self) -> Dialect {
+        Dialect::Sqlite
+    }
+
+    fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>> {
+        let mut statement = self.prepare(sql, params)?;
+        let columns = statement.column_count();
+        let mut rows = statement.raw_query();
+        let mut answer = Vec::new();
+        while let Some(row) = rows.next().map_err(|error| explain(&error, sql))? {
+            let values = (0..columns)
+                .map(|column| row.get_ref(column).map(Value::from))
+                .collect::<rusqlite::Result<Vec<_>>>()
+                .map_err(|error| explain(&error, sql))?;
+            answer.push(Row(values));
+        }
+        Ok(answer)
+    }
+
+    fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64> {
+        let mut statement = self.prepare(sql, params)?;
+        let changed = statement.raw_execute().map_err(|error| explain(&error, sql))?;
+        Ok(changed as u64)
+    }
+
+    fn publish(&mut self) {
+        self.published = true;
+    }
+}
+
+impl ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(value) => ValueRef::Integer(*value),
+            Self::Real(value) => ValueRef::Real(*value),
+            Self::Text(value) => ValueRef::Text(value.as_bytes()),
+            Self::Bytes(value) => ValueRef::Blob(value),
+        }))
+    }
+}
+
+impl From<ValueRef<'_>> for Value {
+    fn from(value: ValueRef<'_>) -> Self {
+        match value {
+            ValueRef::Null => Self::Null,
+            ValueRef::Integer(value) => Self::Int(value),
+            ValueRef::Real(value) => Self::Real(value),
+            ValueRef::Text(value) => Self::Text(String::from_utf8_lossy(value).into_owned()),
+            ValueRef::Blob(value) => Self::Bytes(value.to_vec()),
+        }
+    }
+}
+
+/// Sorts SQLite's errors into those that pass and those that are defects.
+fn explain(error: &rusqlite::Error, sql: &str) -> Error {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => Error::Unavailable("the disk is full".to_owned()),
+        Some(
+            ErrorCode::SystemIoFailure
+            | ErrorCode::CannotOpen
+            | ErrorCode::ReadOnly
+            | ErrorCode::OutOfMemory
+            | ErrorCode::DatabaseBusy
+            | ErrorCode::DatabaseLocked,
+        ) => Error::Unavailable(error.to_string()),
+        _ => Error::Internal(format!("{error} in: {sql}")),
+    }
+}
