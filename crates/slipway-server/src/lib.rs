@@ -1,1 +1,21 @@
 //! The server: GraphQL, file_stream, uploads, event streams, pages and authentication over the store.
+//!
+//! A request passes three floors. [`http`] owns sockets, limits, request ids and answers to what is
+//! malformed; [`auth`] turns credentials into a [`auth::Principal`] and [`access`] says what it may
+//! do; the handlers in [`graphql`] and the REST modules translate between the wire and
+//! [`slipway_store::Store`]. Rules of the domain live in `slipway-model`; handlers call them and
+//! never restate them. Nothing here keeps state that another replica would need.
+
+pub mod access;
+mod app;
+pub mod auth;
+pub mod error;
+pub mod graphql;
+pub mod http;
+mod options;
+mod server;
+
+pub use app::{App, Clock};
+pub use error::{ApiError, Code};
+pub use options::{RateLimit, ServerOptions, TlsFiles};
+pub use server::{Listening, Server, ServerError};

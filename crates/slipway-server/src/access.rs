@@ -1,0 +1,167 @@
+//! Who may do what: pure functions over a [`Principal`].
+//!
+//! Reading what one may not see is answered as if it did not exist; a refused change says why. A
+//! run key reads what its author may read and writes its own run; it launches nothing unless the
+//! queue's owner listed `launch` in `run_key_scopes`.
+
+use slipway_model::id::RunName;
+use slipway_model::identity::{Credential, Role};
+
+use crate::auth::Principal;
+use crate::error::ApiError;
+
+/// The scope that lets a job's run key submit.
+pub const LAUNCH_SCOPE: &str = "launch";
+
+/// The role in an entity; administrators of the installation are admins everywhere.
+#[must_use]
+pub fn role_in(principal: &Principal, entity: &str) -> Option<Role> {
+    if principal.user.admin {
+        return Some(Role::Admin);
+    }
+    principal
+        .roles
+        .iter()
+        .find(|(name, _)| name == entity)
+        .map(|(_, role)| *role)
+}
+
+/// Whether the entity, its queues, runs and artifacts may be seen.
+#[must_use]
+pub fn can_read_entity(principal: &Principal, entity: &str) -> bool {
+    role_in(principal, entity).is_some()
+}
+
+/// [`can_read_entity`], with the answer that an outsider gets.
+///
+/// # Errors
+/// `NOT_FOUND`, so that outsiders learn nothing.
+pub fn read_entity(principal: &Principal, entity: &str) -> Result<(), ApiError> {
+    if can_read_entity(principal, entity) {
+        Ok(())
+    } else {
+        Err(ApiError::not_found("entity", entity))
+    }
+}
+
+/// Whether items may be pushed to, cancelled in and moved between queues of the entity.
+///
+/// # Errors
+/// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and for run keys without the scope.
+pub fn submit(principal: &Principal, entity: &str) -> Result<(), ApiError> {
+    if let Credential::Run { scopes, .. } = &principal.credential
+        && !scopes.iter().any(|scope| scope == LAUNCH_SCOPE)
+    {
+        return Err(run_key_refused());
+    }
+    at_least(principal, entity, Role::Member, "submit to queues")
+}
+
+/// Whether queues of the entity may be made, changed and deleted.
+///
+/// # Errors
+/// `NOT_FOUND` for outsiders, `FORBIDDEN` for everyone but admins, and for run keys.
+pub fn edit_queues(principal: &Principal, entity: &str) -> Result<(), ApiError> {
+    no_run_key(principal)?;
+    at_least(principal, entity, Role::Admin, "change queues")
+}
+
+/// Whether an agent may serve queues of the entity.
+///
+/// # Errors
+/// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and run keys.
+pub fn run_agent(principal: &Principal, entity: &str) -> Result<(), ApiError> {
+    no_run_key(principal)?;
+    at_least(principal, entity, Role::Member, "run agents")
+}
+
+/// Whether members, keys and settings of the entity may be changed.
+///
+/// # Errors
+/// `NOT_FOUND` for outsiders, `FORBIDDEN` for everyone but admins, and for run keys.
+pub fn administer(principal: &Principal, entity: &str) -> Result<(), ApiError> {
+    no_run_key(principal)?;
+    at_least(principal, entity, Role::Admin, "administer this entity")
+}
+
+/// Whether the principal counts as the owner of the entity's queues, whose `resource_args` pass
+/// where a submitter's are checked.
+#[must_use]
+pub fn owns_queues(principal: &Principal, entity: &str) -> bool {
+    principal.credential == Credential::User && role_in(principal, entity) == Some(Role::Admin)
+}
+
+/// Whether the run may be made, changed, stopped and deleted.
+///
+/// # Errors
+/// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and for the run key of another run.
+pub fn write_run(principal: &Principal, name: &RunName) -> Result<(), ApiError> {
+    if let Credential::Run {
+        entity, project, run, ..
+    } = &principal.credential
+    {
+        let own = *entity == name.entity && *project == name.project && *run == name.run;
+        return if own {
+            Ok(())
+        } else {
+            Err(ApiError::forbidden(format!(
+                "this run key writes run {entity}/{project}/{run} only, not {name}"
+            )))
+        };
+    }
+    at_least(principal, &name.entity, Role::Member, "write runs")
+}
+
+/// Whether artifacts of the project may be made and changed.
+///
+/// # Errors
+/// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and for run keys of another project.
+pub fn write_artifacts(principal: &Principal, entity: &str, project: &str) -> Result<(), ApiError> {
+    if let Credential::Run {
+        entity: own_entity,
+        project: own_project,
+        ..
+    } = &principal.credential
+    {
+        return if own_entity == entity && own_project == project {
+            Ok(())
+        } else {
+            Err(ApiError::forbidden(format!(
+                "this run key writes artifacts of {own_entity}/{own_project} only, not of {entity}/{project}"
+            )))
+        };
+    }
+    at_least(principal, entity, Role::Member, "write artifacts")
+}
+
+/// Whether projects of the entity may be made. A run key may, for its own run's project.
+///
+/// # Errors
+/// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and for run keys of another project.
+pub fn make_project(principal: &Principal, entity: &str, project: &str) -> Result<(), ApiError> {
+    write_artifacts(principal, entity, project)
+}
+
+fn no_run_key(principal: &Principal) -> Result<(), ApiError> {
+    match principal.credential {
+        Credential::User => Ok(()),
+        Credential::Run { .. } => Err(run_key_refused()),
+    }
+}
+
+fn run_key_refused() -> ApiError {
+    ApiError::forbidden("a job's run key may not operate queues or agents")
+        .with_hint("the queue's owner may allow launching by `run_key_scopes: [\"launch\"]` in the queue's policy")
+}
+
+fn at_least(principal: &Principal, entity: &str, needed: Role, what: &str) -> Result<(), ApiError> {
+    match role_in(principal, entity) {
+        Some(role) if role >= needed => Ok(()),
+        Some(role) => Err(ApiError::forbidden(format!(
+            "the role {} in `{entity}` may not {what}; it takes the role {}",
+            role.as_str(),
+            needed.as_str()
+        ))),
+        None => Err(ApiError::not_found("entity", entity)),
+    }
+}

@@ -1,0 +1,116 @@
+//! What every handler shares.
+
+use std::fmt;
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, header};
+use slipway_model::Millis;
+use slipway_store::Store;
+use slipway_store::blobs::BlobOptions;
+
+use crate::auth::Authenticator;
+use crate::graphql::ApiSchema;
+use crate::options::ServerOptions;
+
+/// Tells the time. Tests set their own.
+#[derive(Clone)]
+pub struct Clock(Arc<dyn Fn() -> Millis + Send + Sync>);
+
+impl Clock {
+    /// The machine's clock.
+    #[must_use]
+    pub fn system() -> Self {
+        Self(Arc::new(|| chrono::Utc::now().timestamp_millis()))
+    }
+
+    /// A clock that asks a function.
+    pub fn new(now: impl Fn() -> Millis + Send + Sync + 'static) -> Self {
+        Self(Arc::new(now))
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        (self.0)()
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Clock")
+    }
+}
+
+/// What every handler shares. One per server, behind an [`Arc`].
+pub struct App {
+    /// How the server was started.
+    pub options: ServerOptions,
+    /// Durable state.
+    pub store: Store,
+    /// Where bytes are kept.
+    pub blobs: BlobOptions,
+    /// Signs run keys and URLs. The same on every replica.
+    pub signing_key: [u8; 32],
+    /// Tells the time.
+    pub clock: Clock,
+    /// Resolves credentials.
+    pub auth: Authenticator,
+    /// The GraphQL schema.
+    pub schema: ApiSchema,
+}
+
+impl App {
+    /// Puts the parts together.
+    #[must_use]
+    pub fn new(
+        options: ServerOptions,
+        store: Store,
+        blobs: BlobOptions,
+        signing_key: [u8; 32],
+        clock: Clock,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            auth: Authenticator::new(signing_key),
+            schema: crate::graphql::schema(),
+            options,
+            store,
+            blobs,
+            signing_key,
+            clock,
+        })
+    }
+
+    /// The time now.
+    #[must_use]
+    pub fn now(&self) -> Millis {
+        self.clock.now()
+    }
+
+    /// The address of this server as the caller of a request sees it, without a trailing slash:
+    /// `--public-url`, else what a trusted proxy forwards, else scheme and `Host` of the request.
+    #[must_use]
+    pub fn base_url(&self, headers: &HeaderMap, peer: Option<std::net::IpAddr>) -> String {
+        if let Some(url) = &self.options.public_url {
+            return url.as_str().trim_end_matches('/').to_owned();
+        }
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let trusted = peer.is_some_and(|peer| self.options.trusted_proxies.contains(&peer));
+        let forwarded = |name| if trusted { text(name) } else { None };
+        let own_scheme = if self.options.tls.is_some() { "https" } else { "http" };
+        let scheme = forwarded("x-forwarded-proto").unwrap_or(own_scheme);
+        let host = forwarded("x-forwarded-host").or_else(|| text(header::HOST.as_str()));
+        match host.filter(|host| is_authority(host)) {
+            Some(host) => format!("{scheme}://{host}"),
+            None => format!("{scheme}://{}", self.options.listen),
+        }
+    }
+}
+
+/// Whether a `Host` header may be copied into a URL.
+fn is_authority(host: &str) -> bool {
+    !host.is_empty()
+        && host.len() <= 255
+        && host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']'))
+}

@@ -1,0 +1,266 @@
+//! Who makes a request: credentials in, [`Principal`] out.
+//!
+//! A credential is an API key (`Basic api:<key>` or `Bearer <key>`), a page session (cookie), or the
+//! run key of one attempt of a queue item. Keys and sessions are looked up by their SHA-256 and kept
+//! for a second, so a revoked key ends within that second on every replica and at once on the one
+//! that revokes it. Run keys are not stored: see [`run_key`].
+
+mod cache;
+pub mod run_key;
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha256};
+use slipway_model::Millis;
+use slipway_model::identity::{Credential, Role};
+use slipway_store::Store;
+use slipway_store::identity::User;
+
+use crate::error::{ApiError, Code};
+use cache::Cache;
+
+/// The cookie of a page session.
+pub const SESSION_COOKIE: &str = "slipway_session";
+
+/// Who makes a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Principal {
+    /// The user that the credential speaks for.
+    pub user: User,
+    /// The key or session.
+    pub key_id: i64,
+    /// What kind of credential it is.
+    pub credential: Credential,
+    /// The entities in which the user has a role.
+    pub roles: Vec<(String, Role)>,
+    /// The member of its team for whom a service account acts.
+    pub acts_for: Option<String>,
+}
+
+impl Principal {
+    /// The user to whom what is made is attributed.
+    #[must_use]
+    pub fn author(&self) -> &str {
+        self.acts_for.as_deref().unwrap_or(&self.user.username)
+    }
+
+    /// The entity of operations that name none.
+    #[must_use]
+    pub fn default_entity(&self) -> &str {
+        &self.user.default_entity
+    }
+}
+
+impl From<slipway_store::identity::Principal> for Principal {
+    fn from(stored: slipway_store::identity::Principal) -> Self {
+        Self {
+            user: stored.user,
+            key_id: stored.key_id,
+            credential: stored.credential,
+            roles: stored.roles,
+            acts_for: None,
+        }
+    }
+}
+
+/// What a request presents, not yet checked.
+#[derive(PartialEq, Eq)]
+enum Presented {
+    /// The text of an API key or run key.
+    Key(String),
+    /// The text of a session cookie.
+    Session(String),
+}
+
+/// Resolves credentials.
+pub struct Authenticator {
+    signing_key: [u8; 32],
+    cache: Cache,
+}
+
+impl Authenticator {
+    /// An authenticator that checks run keys with this signing key.
+    #[must_use]
+    pub fn new(signing_key: [u8; 32]) -> Self {
+        Self {
+            signing_key,
+            cache: Cache::default(),
+        }
+    }
+
+    /// Who makes the request.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` if no valid credential is presented.
+    pub async fn authenticate(
+        &self,
+        store: &Store,
+        headers: &HeaderMap,
+        now: Millis,
+    ) -> Result<Arc<Principal>, ApiError> {
+        let principal = match presented(headers)? {
+            Presented::Key(key) if run_key::looks_like(&key) => {
+                Arc::new(run_key::resolve(store, &self.signing_key, &key, now).await?)
+            }
+            Presented::Key(secret) | Presented::Session(secret) => self.look_up(store, &secret, now).await?,
+        };
+        match named_user(headers) {
+            Some(name) => act_for(store, principal, name).await,
+            None => Ok(principal),
+        }
+    }
+
+    /// Forgets what is cached, after a key, session, role or user changed.
+    pub fn forget(&self) {
+        self.cache.clear();
+    }
+
+    async fn look_up(&self, store: &Store, secret: &str, now: Millis) -> Result<Arc<Principal>, ApiError> {
+        let hash = hash_secret(secret);
+        if let Some(principal) = self.cache.get(&hash, now) {
+            return Ok(principal);
+        }
+        let stored = store.authenticate(hash, now).await?.ok_or_else(|| {
+            ApiError::new(Code::Unauthenticated, "the API key is unknown, expired or revoked")
+                .with_hint("make one at /authorize")
+        })?;
+        let principal = Arc::new(Principal::from(stored));
+        self.cache.put(hash, Arc::clone(&principal), now);
+        Ok(principal)
+    }
+}
+
+/// SHA-256 of a key's or session's text, under which the store knows it.
+#[must_use]
+pub fn hash_secret(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret.as_bytes()).into()
+}
+
+fn presented(headers: &HeaderMap) -> Result<Presented, ApiError> {
+    let refuse = |message: &str| Err(ApiError::new(Code::Unauthenticated, message));
+    if let Some(value) = headers.get(header::AUTHORIZATION) {
+        let Ok(value) = value.to_str() else {
+            return refuse("the Authorization header is not text");
+        };
+        let (scheme, rest) = value.split_once(' ').unwrap_or((value, ""));
+        if scheme.eq_ignore_ascii_case("bearer") {
+            return Ok(Presented::Key(rest.trim().to_owned()));
+        }
+        if !scheme.eq_ignore_ascii_case("basic") {
+            return refuse("the Authorization header must be `Basic` (user `api`, the key as password) or `Bearer`");
+        }
+        let pair = STANDARD
+            .decode(rest.trim())
+            .ok()
+            .and_then(|bytes| String::from_utf8(bytes).ok());
+        return match pair.as_deref().and_then(|pair| pair.split_once(':')) {
+            Some((_, key)) if !key.is_empty() => Ok(Presented::Key(key.to_owned())),
+            _ => refuse("the Authorization header is not `Basic` base64 of `api:<key>`"),
+        };
+    }
+    match session_cookie(headers) {
+        Some(session) => Ok(Presented::Session(session.to_owned())),
+        None => Err(
+            ApiError::new(Code::Unauthenticated, "an API key is needed").with_hint("make one at /authorize, then log in")
+        ),
+    }
+}
+
+/// The value of the session cookie, if the request has one.
+#[must_use]
+pub fn session_cookie(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(name, value)| *name == SESSION_COOKIE && !value.is_empty())
+        .map(|(_, value)| value)
+}
+
+/// The user that the request wants its work attributed to.
+fn named_user(headers: &HeaderMap) -> Option<&str> {
+    headers
+        .get("x-wandb-username")
+        .and_then(|value| value.to_str().ok())
+        .filter(|name| !name.is_empty())
+}
+
+/// Honours a named user for service accounts, if it is a member of their team. Otherwise the header
+/// means nothing: every client sends one.
+async fn act_for(store: &Store, principal: Arc<Principal>, name: &str) -> Result<Arc<Principal>, ApiError> {
+    let Some(team) = &principal.user.service_of else {
+        return Ok(principal);
+    };
+    if principal.credential != Credential::User || name == principal.user.username {
+        return Ok(principal);
+    }
+    let members = store.members(team).await?;
+    if !members.iter().any(|(user, _)| user.username == name) {
+        return Ok(principal);
+    }
+    let mut named = Principal::clone(&principal);
+    named.acts_for = Some(name.to_owned());
+    Ok(Arc::new(named))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(*name, value.parse().expect("a header value"));
+        }
+        map
+    }
+
+    #[test]
+    fn keys_and_sessions_are_read_from_headers() {
+        let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
+        let cases: [(&str, Vec<(&'static str, String)>, Option<Presented>); 9] = [
+            (
+                "basic",
+                vec![("authorization", basic("api:secret"))],
+                Some(Presented::Key("secret".into())),
+            ),
+            (
+                "a key with a colon",
+                vec![("authorization", basic("api:a:b"))],
+                Some(Presented::Key("a:b".into())),
+            ),
+            (
+                "bearer",
+                vec![("authorization", "bearer tok".into())],
+                Some(Presented::Key("tok".into())),
+            ),
+            (
+                "cookie",
+                vec![("cookie", "a=b; slipway_session=s1".into())],
+                Some(Presented::Session("s1".into())),
+            ),
+            (
+                "a key wins over a cookie",
+                vec![
+                    ("cookie", "slipway_session=s1".into()),
+                    ("authorization", "Bearer tok".into()),
+                ],
+                Some(Presented::Key("tok".into())),
+            ),
+            ("nothing", vec![], None),
+            ("empty key", vec![("authorization", basic("api:"))], None),
+            ("not base64", vec![("authorization", "Basic %%%".into())], None),
+            ("another scheme", vec![("authorization", "Digest x".into())], None),
+        ];
+        for (name, pairs, expected) in cases {
+            let pairs: Vec<(&'static str, &str)> = pairs.iter().map(|(k, v)| (*k, v.as_str())).collect();
+            let result = presented(&headers(&pairs)).ok();
+            assert!(result == expected, "{name}");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! What resolvers know of the request.
+
+use std::sync::Arc;
+
+use async_graphql::Context;
+use slipway_model::Millis;
+use slipway_store::Store;
+
+use crate::app::App;
+use crate::auth::Principal;
+
+/// Who asks, and through which address.
+pub struct Caller {
+    /// The server.
+    pub app: Arc<App>,
+    /// Who makes the request.
+    pub principal: Arc<Principal>,
+    /// The server's address as the caller sees it, without a trailing slash.
+    pub base_url: String,
+    /// When the request came.
+    pub now: Millis,
+}
+
+/// Access to the [`Caller`] from a resolver.
+pub trait RequestContext {
+    /// The request's caller.
+    fn caller(&self) -> &Caller;
+
+    /// The server.
+    fn app(&self) -> &Arc<App> {
+        &self.caller().app
+    }
+
+    /// Durable state.
+    fn store(&self) -> &Store {
+        &self.caller().app.store
+    }
+
+    /// Who makes the request.
+    fn principal(&self) -> &Principal {
+        &self.caller().principal
+    }
+
+    /// When the request came.
+    fn now(&self) -> Millis {
+        self.caller().now
+    }
+}
+
+impl RequestContext for Context<'_> {
+    fn caller(&self) -> &Caller {
+        self.data_unchecked::<Caller>()
+    }
+}

@@ -1,0 +1,137 @@
+//! `POST /graphql`: from bytes to a document and back, with the official API's status codes.
+
+use std::sync::Arc;
+
+use async_graphql::parser::types::{DocumentOperations, ExecutableDocument};
+use async_graphql::{Request, Response as Answer, ServerError, Variables};
+use axum::body::{Body, Bytes};
+use axum::extract::{Request as HttpRequest, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde::Deserialize;
+
+use super::context::Caller;
+use super::wording;
+use crate::app::App;
+use crate::error::{ApiError, Code};
+use crate::http::{peer, read_body};
+
+/// The longest document, in bytes.
+const MAX_DOCUMENT: usize = 256 << 10;
+
+/// What a client posts.
+#[derive(Deserialize)]
+struct Posted {
+    query: Option<String>,
+    variables: Option<serde_json::Value>,
+    #[serde(rename = "operationName")]
+    operation_name: Option<String>,
+}
+
+/// Answers a GraphQL request.
+pub async fn post_graphql(State(app): State<Arc<App>>, request: HttpRequest) -> Response {
+    match answer(&app, request).await {
+        Ok(answer) => respond(answer),
+        Err(error) => respond(Answer::from_errors(vec![
+            async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default()),
+        ])),
+    }
+}
+
+async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Answer, ApiError> {
+    let (parts, body) = request.into_parts();
+    let now = app.now();
+    let principal = app.auth.authenticate(&app.store, &parts.headers, now).await?;
+    let bytes = read_body(body, app.options.max_body).await?;
+    let posted = parse_body(&bytes)?;
+    let query = posted
+        .query
+        .ok_or_else(|| ApiError::bad("the request body has no `query`"))?;
+    if query.len() > MAX_DOCUMENT {
+        return Err(ApiError::new(
+            Code::TooLarge,
+            format!("the document has {} bytes; at most {MAX_DOCUMENT} are accepted", query.len()),
+        ));
+    }
+    let variables = match posted.variables {
+        None | Some(serde_json::Value::Null) => serde_json::Map::new(),
+        Some(serde_json::Value::Object(map)) => map,
+        Some(_) => return Err(ApiError::bad("`variables` must be a JSON object")),
+    };
+    let document = match async_graphql::parser::parse_query(&query) {
+        Ok(document) => document,
+        Err(error) => return Ok(Answer::from_errors(vec![error.into()])),
+    };
+    let operation_name = posted.operation_name.filter(|name| !name.is_empty());
+    if let Some(message) = wording::check_variables(&document, operation_name.as_deref(), &variables) {
+        return Err(ApiError::bad(message));
+    }
+    let mut request = Request::new(query)
+        .variables(Variables::from_json(serde_json::Value::Object(variables)))
+        .data(Caller {
+            app: Arc::clone(app),
+            base_url: app.base_url(&parts.headers, peer(&parts.extensions)),
+            principal,
+            now,
+        });
+    request.operation_name = operation_name.filter(|_| has_named_operation(&document));
+    request.set_parsed_query(document);
+    tokio::time::timeout(app.options.request_timeout, app.schema.execute(request))
+        .await
+        .map_err(|_| {
+            ApiError::new(
+                Code::Unavailable,
+                format!(
+                    "the request took longer than {} s",
+                    app.options.request_timeout.as_secs()
+                ),
+            )
+        })
+}
+
+/// An anonymous operation runs whatever name the request gives.
+fn has_named_operation(document: &ExecutableDocument) -> bool {
+    matches!(document.operations, DocumentOperations::Multiple(_))
+}
+
+fn parse_body(bytes: &Bytes) -> Result<Posted, ApiError> {
+    if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
+        return Err(ApiError::bad("batches of GraphQL requests are not accepted; send one object"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| ApiError::bad(format!("the request body is not GraphQL JSON: {error}")))
+}
+
+fn respond(mut answer: Answer) -> Response {
+    for error in &mut answer.errors {
+        wording::reword(error);
+    }
+    let code = worst(&answer.errors);
+    let body = match serde_json::to_vec(&answer) {
+        Ok(body) => body,
+        Err(error) => return ApiError::internal(error).into_response(),
+    };
+    let mut response = Response::new(Body::from(body));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Some(code) = code {
+        *response.status_mut() = code.status();
+        if let Some(seconds) = code.retry_after() {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+    } else {
+        *response.status_mut() = StatusCode::OK;
+    }
+    response
+}
+
+/// The code that decides the status: trouble of ours first, else that of the first error.
+fn worst(errors: &[ServerError]) -> Option<Code> {
+    let codes: Vec<Code> = errors.iter().map(wording::code_of).collect();
+    [Code::Internal, Code::Unavailable]
+        .into_iter()
+        .find(|code| codes.contains(code))
+        .or_else(|| codes.first().copied())
+}

@@ -1,0 +1,279 @@
+//! Who asks, what the server offers, users and entities.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, ID, Object, Result, SimpleObject};
+
+use super::Entity;
+use super::context::RequestContext as _;
+use super::scalars::{DateTime, JsonString};
+use crate::access;
+
+/// Features that the server announces, besides its own.
+///
+/// Each switches on a part of the official client that the server speaks.
+pub const FEATURES: [&str; 7] = [
+    "LARGE_FILENAMES",
+    "CLIENT_IDS",
+    "ARTIFACT_TAGS",
+    "STRUCTURED_CONSOLE_LOGS",
+    "USE_ARTIFACT_WITH_ENTITY_AND_PROJECT_INFORMATION",
+    "PROJECT_ARTIFACT_COLLECTION_MEMBERSHIP",
+    "ARTIFACT_COLLECTION_MEMBERSHIP_FILES",
+];
+
+/// The feature by which clients recognise the additions of `docs/api.md`.
+pub const OWN_FEATURE: &str = "SLIPWAY_V1";
+
+/// Reading of identity.
+#[derive(Default)]
+pub struct IdentityQuery;
+
+#[Object]
+impl IdentityQuery {
+    /// The user that the credential speaks for.
+    async fn viewer(&self, ctx: &Context<'_>) -> Option<User> {
+        Some(User(ctx.principal().user.clone()))
+    }
+
+    /// A user's own entity or a team; null if there is none that the caller may see.
+    async fn entity(&self, ctx: &Context<'_>, name: Option<String>) -> Result<Option<Entity>> {
+        let name = name.unwrap_or_else(|| ctx.principal().default_entity().to_owned());
+        if !access::can_read_entity(ctx.principal(), &name) {
+            return Ok(None);
+        }
+        Ok(ctx
+            .store()
+            .entity(&name)
+            .await
+            .map_err(crate::ApiError::from)?
+            .map(Entity::new))
+    }
+
+    /// What the server offers.
+    async fn server_info(&self) -> ServerInfo {
+        ServerInfo
+    }
+
+    /// Organizations do not exist here.
+    async fn organization(&self, #[graphql(name = "name")] _name: Option<String>) -> Option<Organization> {
+        None
+    }
+}
+
+/// What the server offers.
+pub struct ServerInfo;
+
+#[Object]
+impl ServerInfo {
+    /// Switches that clients look at.
+    async fn features(&self, ctx: &Context<'_>) -> Vec<Feature> {
+        let own = (!ctx.app().options.compat_official).then_some(OWN_FEATURE);
+        FEATURES
+            .into_iter()
+            .chain(own)
+            .map(|name| Feature { name, is_enabled: true })
+            .collect()
+    }
+
+    /// Limits on client versions; none are set.
+    async fn cli_version_info(&self) -> Option<JsonString> {
+        None
+    }
+
+    /// Whether the server is out of date; not tracked.
+    async fn latest_local_version_info(&self) -> Option<VersionInfo> {
+        None
+    }
+}
+
+/// A switch.
+#[derive(SimpleObject)]
+pub struct Feature {
+    /// Its name.
+    name: &'static str,
+    /// Whether it is on.
+    is_enabled: bool,
+}
+
+/// How the server's version compares to the newest.
+#[derive(SimpleObject)]
+#[graphql(name = "LatestLocalVersionInfo")]
+pub struct VersionInfo {
+    /// Whether a newer one exists.
+    out_of_date: bool,
+    /// The newest.
+    latest_version_string: String,
+    /// This one.
+    version_on_this_instance_string: String,
+}
+
+/// An organization. None exist; the type is part of the contract.
+#[derive(SimpleObject)]
+pub struct Organization {
+    /// Its name.
+    name: String,
+    /// The entity that holds its registries.
+    org_entity: Option<Entity>,
+    /// An id of a hosting partner.
+    core_weave_organization_id: Option<String>,
+}
+
+/// A person or a service account.
+pub struct User(pub slipway_store::identity::User);
+
+#[Object]
+impl User {
+    async fn id(&self) -> ID {
+        user_id(self.0.id)
+    }
+
+    /// The name that people read.
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    async fn username(&self) -> &str {
+        &self.0.username
+    }
+
+    async fn email(&self) -> &str {
+        &self.0.email
+    }
+
+    /// Whether the user administers the installation.
+    async fn admin(&self) -> bool {
+        self.0.admin
+    }
+
+    /// The entity of operations that name none.
+    async fn entity(&self) -> &str {
+        &self.0.default_entity
+    }
+
+    async fn flags(&self) -> JsonString {
+        JsonString("{}".to_owned())
+    }
+
+    async fn deleted_at(&self) -> Option<DateTime> {
+        None
+    }
+
+    /// Keys without their secrets; only one's own are shown.
+    async fn api_keys(&self, ctx: &Context<'_>) -> Result<ApiKeyConnection> {
+        let keys = if ctx.principal().user.id == self.0.id {
+            ctx.store()
+                .keys(&self.0.username)
+                .await
+                .map_err(crate::ApiError::from)?
+        } else {
+            Vec::new()
+        };
+        Ok(ApiKeyConnection {
+            edges: keys
+                .into_iter()
+                .map(|key| ApiKeyEdge {
+                    node: ApiKey {
+                        id: ID(format!("ApiKey:{}", key.id)),
+                        name: key.hint,
+                        description: key.description,
+                    },
+                })
+                .collect(),
+        })
+    }
+
+    /// Teams in which the user has a role; only one's own are shown.
+    async fn teams(&self, ctx: &Context<'_>) -> TeamConnection {
+        let principal = ctx.principal();
+        let own = principal.user.id == self.0.id;
+        let names = principal
+            .roles
+            .iter()
+            .filter(|(name, _)| own && *name != self.0.username);
+        TeamConnection {
+            edges: names
+                .map(|(name, _)| TeamEdge {
+                    node: Team { name: name.clone() },
+                })
+                .collect(),
+        }
+    }
+}
+
+/// The wire's id of a user.
+#[must_use]
+pub fn user_id(number: i64) -> ID {
+    use base64::Engine as _;
+    ID(base64::engine::general_purpose::STANDARD.encode(format!("User:{number}")))
+}
+
+/// Keys.
+#[derive(SimpleObject)]
+pub struct ApiKeyConnection {
+    edges: Vec<ApiKeyEdge>,
+}
+
+/// A key in a listing.
+#[derive(SimpleObject)]
+pub struct ApiKeyEdge {
+    node: ApiKey,
+}
+
+/// A key without its secret.
+#[derive(SimpleObject)]
+pub struct ApiKey {
+    id: ID,
+    /// The first characters, to tell keys apart.
+    name: String,
+    /// What its owner calls it.
+    description: String,
+}
+
+/// Teams.
+#[derive(SimpleObject)]
+pub struct TeamConnection {
+    edges: Vec<TeamEdge>,
+}
+
+/// A team in a listing.
+#[derive(SimpleObject)]
+pub struct TeamEdge {
+    node: Team,
+}
+
+/// A team.
+#[derive(SimpleObject)]
+pub struct Team {
+    name: String,
+}
+
+/// An entity itself; see [`Entity`].
+pub struct EntityCore(pub Arc<slipway_store::identity::Entity>);
+
+#[Object]
+impl EntityCore {
+    async fn id(&self) -> ID {
+        use base64::Engine as _;
+        ID(base64::engine::general_purpose::STANDARD.encode(format!("Entity:{}", self.0.id)))
+    }
+
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    async fn is_team(&self) -> bool {
+        self.0.is_team
+    }
+
+    /// Organizations do not exist here.
+    async fn organization(&self) -> Option<Organization> {
+        None
+    }
+
+    /// Digests of artifacts are MD5.
+    #[graphql(name = "xxhashDigestsEnabled")]
+    async fn xxhash_digests_enabled(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,69 @@
+//! The GraphQL API: one schema, merged from the parts that each domain module declares.
+//!
+//! Types that several domains extend ([`Query`], [`Mutation`], [`Project`], [`Entity`]) are merged
+//! objects: a domain adds its part to the tuple here and nowhere else.
+
+mod context;
+mod handler;
+mod identity;
+mod project;
+pub mod scalars;
+mod wording;
+
+pub use context::{Caller, RequestContext};
+pub use handler::post_graphql;
+
+use async_graphql::{EmptySubscription, MergedObject, Schema};
+
+/// The whole schema.
+pub type ApiSchema = Schema<Query, Mutation, EmptySubscription>;
+
+/// How deep a document may nest; introspection by common tools needs 15.
+const MAX_DEPTH: usize = 24;
+
+/// How many fields a document may select, fragments expanded.
+const MAX_COMPLEXITY: usize = 2_000;
+
+/// What can be read.
+#[derive(MergedObject, Default)]
+pub struct Query(identity::IdentityQuery, project::ProjectQuery);
+
+/// What can be changed.
+#[derive(MergedObject, Default)]
+pub struct Mutation(project::ProjectMutation);
+
+/// A container for runs, queues and artifacts.
+#[derive(MergedObject)]
+pub struct Project(project::ProjectCore);
+
+impl Project {
+    /// The wire's project over a stored one.
+    #[must_use]
+    pub fn new(row: slipway_store::projects::Project) -> Self {
+        let row = std::sync::Arc::new(row);
+        Self(project::ProjectCore(row))
+    }
+}
+
+/// An owner of projects: a user's own entity, or a team.
+#[derive(MergedObject)]
+pub struct Entity(identity::EntityCore);
+
+impl Entity {
+    /// The wire's entity over a stored one.
+    #[must_use]
+    pub fn new(row: slipway_store::identity::Entity) -> Self {
+        let row = std::sync::Arc::new(row);
+        Self(identity::EntityCore(row))
+    }
+}
+
+/// Builds the schema.
+#[must_use]
+pub fn schema() -> ApiSchema {
+    Schema::build(Query::default(), Mutation::default(), EmptySubscription)
+        .limit_depth(MAX_DEPTH)
+        .limit_complexity(MAX_COMPLEXITY)
+        .limit_directives(8)
+        .finish()
+}

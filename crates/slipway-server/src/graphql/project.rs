@@ -1,0 +1,155 @@
+//! Projects themselves; what they contain is declared by the modules of queues, runs and artifacts.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::context::RequestContext as _;
+use super::scalars::DateTime;
+use super::{Entity, Project};
+use crate::{ApiError, access};
+
+/// Finding projects.
+#[derive(Default)]
+pub struct ProjectQuery;
+
+#[Object]
+impl ProjectQuery {
+    /// A project; null if there is none that the caller may see. Without `entityName` it is looked
+    /// for in the caller's default entity.
+    async fn project(
+        &self,
+        ctx: &Context<'_>,
+        name: Option<String>,
+        entity_name: Option<String>,
+    ) -> Result<Option<Project>> {
+        find(ctx, name, entity_name).await
+    }
+
+    /// The official API's older name of `project`.
+    async fn model(
+        &self,
+        ctx: &Context<'_>,
+        name: Option<String>,
+        entity_name: Option<String>,
+    ) -> Result<Option<Project>> {
+        find(ctx, name, entity_name).await
+    }
+}
+
+/// The project of runs whose client names none.
+pub const DEFAULT_PROJECT: &str = "uncategorized";
+
+async fn find(ctx: &Context<'_>, name: Option<String>, entity: Option<String>) -> Result<Option<Project>> {
+    let entity = entity.unwrap_or_else(|| ctx.principal().default_entity().to_owned());
+    let name = name.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
+    if !access::can_read_entity(ctx.principal(), &entity) {
+        return Ok(None);
+    }
+    let found = ctx.store().project(&entity, &name).await.map_err(ApiError::from)?;
+    Ok(found.map(Project::new))
+}
+
+/// Making projects.
+#[derive(Default)]
+pub struct ProjectMutation;
+
+#[Object]
+impl ProjectMutation {
+    /// Makes a project, or finds it. Idempotent.
+    async fn upsert_model(&self, ctx: &Context<'_>, input: UpsertModelInput) -> Result<UpsertModelPayload> {
+        let entity = input
+            .entity_name
+            .unwrap_or_else(|| ctx.principal().default_entity().to_owned());
+        let name = input.name.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
+        slipway_model::queue::check_project_name(&name).map_err(ApiError::from)?;
+        access::make_project(ctx.principal(), &entity, &name)?;
+        let (row, inserted) = ctx
+            .store()
+            .ensure_project(&entity, &name, ctx.now())
+            .await
+            .map_err(ApiError::from)?;
+        Ok(UpsertModelPayload {
+            project: Project::new(row.clone()),
+            model: Project::new(row),
+            inserted,
+            client_mutation_id: input.client_mutation_id,
+        })
+    }
+}
+
+/// What `upsertModel` takes. Fields that the official API has beyond these are accepted and not kept.
+#[derive(InputObject)]
+pub struct UpsertModelInput {
+    id: Option<String>,
+    /// The project's name.
+    name: Option<String>,
+    entity_name: Option<String>,
+    description: Option<String>,
+    access: Option<String>,
+    views: Option<String>,
+    framework: Option<String>,
+    client_mutation_id: Option<String>,
+}
+
+/// What `upsertModel` answers.
+#[derive(SimpleObject)]
+pub struct UpsertModelPayload {
+    project: Project,
+    model: Project,
+    /// Whether it was made.
+    inserted: bool,
+    client_mutation_id: Option<String>,
+}
+
+/// A project itself; see [`Project`].
+pub struct ProjectCore(pub Arc<slipway_store::projects::Project>);
+
+#[Object]
+impl ProjectCore {
+    async fn id(&self) -> ID {
+        ID(STANDARD.encode(format!("Project:v1:{}:{}", self.0.name, self.0.entity)))
+    }
+
+    async fn internal_id(&self) -> ID {
+        ID(STANDARD.encode(format!("ProjectInternalId:{}", self.0.id)))
+    }
+
+    async fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    async fn entity_name(&self) -> &str {
+        &self.0.entity
+    }
+
+    async fn entity(&self, ctx: &Context<'_>) -> Result<Entity> {
+        let row = ctx.store().entity(&self.0.entity).await.map_err(ApiError::from)?;
+        let row = row.ok_or_else(|| ApiError::not_found("entity", &self.0.entity))?;
+        Ok(Entity::new(row))
+    }
+
+    async fn description(&self) -> Option<String> {
+        None
+    }
+
+    /// Membership of the entity decides who sees a project.
+    async fn access(&self) -> &str {
+        "PRIVATE"
+    }
+
+    async fn views(&self) -> Option<String> {
+        None
+    }
+
+    /// Whether the caller may only read.
+    async fn read_only(&self, ctx: &Context<'_>) -> bool {
+        access::write_artifacts(ctx.principal(), &self.0.entity, &self.0.name).is_err()
+    }
+
+    async fn created_at(&self) -> DateTime {
+        DateTime(self.0.created_at)
+    }
+}

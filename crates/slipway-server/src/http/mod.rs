@@ -1,0 +1,141 @@
+//! Routes, and what holds for every request: ids, limits, compression, caught panics.
+
+use std::any::Any;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{any, get, post};
+use axum::{Json, Router};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde_json::json;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::{DefaultPredicate, Predicate as _, SizeAbove};
+use tower_http::decompression::RequestDecompressionLayer;
+use tracing::Instrument as _;
+
+use crate::app::App;
+use crate::error::{ApiError, Code};
+use crate::graphql::post_graphql;
+
+/// Names a request in answers and in the log.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Answers below this size are not worth compressing.
+const COMPRESS_ABOVE: u16 = 1_400;
+
+/// All routes of the server.
+pub fn router(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/graphql", post(post_graphql))
+        .route("/healthz", get(health))
+        .route("/readyz", get(ready))
+        .route("/ready", get(ready))
+        // The client's telemetry probe: 404 makes it go quiet.
+        .route("/sdk/otel/{*path}", any(not_found))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(
+            CompressionLayer::new()
+                .gzip(true)
+                .compress_when(DefaultPredicate::new().and(SizeAbove::new(COMPRESS_ABOVE))),
+        )
+        .layer(RequestDecompressionLayer::new())
+        .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn(observe))
+        .with_state(Arc::clone(app))
+}
+
+/// Reads a body of at most `limit` bytes (after decompression).
+///
+/// # Errors
+/// `TOO_LARGE` with the limit, or `BAD_USER_INPUT` if the body breaks off.
+pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+    match Limited::new(body, limit).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(ApiError::new(
+            Code::TooLarge,
+            format!("the request body is larger than the {limit} bytes that are accepted here"),
+        )),
+        Err(error) => Err(ApiError::bad(format!("the request body could not be read: {error}"))),
+    }
+}
+
+/// The address of the other end of the connection.
+#[must_use]
+pub fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|ConnectInfo(address)| address.ip())
+}
+
+/// Gives the request an id and a span.
+async fn observe(mut request: Request, next: Next) -> Response {
+    let id = request_id(request.headers());
+    let span = tracing::info_span!("request", id = %id, method = %request.method(), path = request.uri().path());
+    let value = HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("-"));
+    request.headers_mut().insert(REQUEST_ID, value.clone());
+    let mut response = next.run(request).instrument(span.clone()).await;
+    span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
+    response.headers_mut().insert(REQUEST_ID, value);
+    response
+}
+
+/// The caller's id if it is a short word, else a new one.
+fn request_id(headers: &HeaderMap) -> String {
+    headers
+        .get(&REQUEST_ID)
+        .and_then(|value| value.to_str().ok())
+        .filter(|id| {
+            (1..=64).contains(&id.len())
+                && id
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
+        })
+        .map_or_else(|| format!("{:016x}", rand::random::<u64>()), str::to_owned)
+}
+
+fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
+    let detail = panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("panic without a message");
+    ApiError::internal(format!("a handler panicked: {detail}")).into_response()
+}
+
+/// The process answers.
+async fn health() -> Json<serde_json::Value> {
+    Json(json!({"status": "ok"}))
+}
+
+/// The store takes requests.
+async fn ready(State(app): State<Arc<App>>) -> Response {
+    match app.store.last_position().await {
+        Ok(_) => Json(json!({"status": "ready"})).into_response(),
+        Err(error) => {
+            tracing::warn!(%error, "not ready");
+            ApiError::new(Code::Unavailable, format!("not ready: {error}")).into_response()
+        }
+    }
+}
+
+async fn not_found(request: Request) -> Response {
+    ApiError::new(Code::NotFound, format!("nothing is at {}", request.uri().path())).into_response()
+}
+
+async fn method_not_allowed(request: Request) -> Response {
+    let error = ApiError::bad(format!(
+        "{} is not answered at {}",
+        request.method(),
+        request.uri().path()
+    ));
+    let mut response = error.into_response();
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
