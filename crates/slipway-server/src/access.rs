@@ -11,11 +11,11 @@ use crate::auth::Principal;
 use crate::error::ApiError;
 
 /// The scope that lets a job's run key submit.
-pub const LAUNCH_SCOPE: &str = "launch";
+pub(crate) const LAUNCH_SCOPE: &str = "launch";
 
 /// The role in an entity; administrators of the installation are admins everywhere.
 #[must_use]
-pub fn role_in(principal: &Principal, entity: &str) -> Option<Role> {
+pub(crate) fn role_in(principal: &Principal, entity: &str) -> Option<Role> {
     if principal.user.admin {
         return Some(Role::Admin);
     }
@@ -28,7 +28,7 @@ pub fn role_in(principal: &Principal, entity: &str) -> Option<Role> {
 
 /// Whether the entity, its queues, runs and artifacts may be seen.
 #[must_use]
-pub fn can_read_entity(principal: &Principal, entity: &str) -> bool {
+pub(crate) fn can_read_entity(principal: &Principal, entity: &str) -> bool {
     role_in(principal, entity).is_some()
 }
 
@@ -36,7 +36,7 @@ pub fn can_read_entity(principal: &Principal, entity: &str) -> bool {
 ///
 /// # Errors
 /// `NOT_FOUND`, so that outsiders learn nothing.
-pub fn read_entity(principal: &Principal, entity: &str) -> Result<(), ApiError> {
+pub(crate) fn read_entity(principal: &Principal, entity: &str) -> Result<(), ApiError> {
     if can_read_entity(principal, entity) {
         Ok(())
     } else {
@@ -48,7 +48,7 @@ pub fn read_entity(principal: &Principal, entity: &str) -> Result<(), ApiError> 
 ///
 /// # Errors
 /// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and for run keys without the scope.
-pub fn submit(principal: &Principal, entity: &str) -> Result<(), ApiError> {
+pub(crate) fn submit(principal: &Principal, entity: &str) -> Result<(), ApiError> {
     if let Credential::Run { scopes, .. } = &principal.credential
         && !scopes.iter().any(|scope| scope == LAUNCH_SCOPE)
     {
@@ -61,7 +61,7 @@ pub fn submit(principal: &Principal, entity: &str) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// `NOT_FOUND` for outsiders, `FORBIDDEN` for everyone but admins, and for run keys.
-pub fn edit_queues(principal: &Principal, entity: &str) -> Result<(), ApiError> {
+pub(crate) fn edit_queues(principal: &Principal, entity: &str) -> Result<(), ApiError> {
     no_run_key(principal)?;
     at_least(principal, entity, Role::Admin, "change queues")
 }
@@ -70,7 +70,7 @@ pub fn edit_queues(principal: &Principal, entity: &str) -> Result<(), ApiError> 
 ///
 /// # Errors
 /// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and run keys.
-pub fn run_agent(principal: &Principal, entity: &str) -> Result<(), ApiError> {
+pub(crate) fn run_agent(principal: &Principal, entity: &str) -> Result<(), ApiError> {
     no_run_key(principal)?;
     at_least(principal, entity, Role::Member, "run agents")
 }
@@ -79,7 +79,7 @@ pub fn run_agent(principal: &Principal, entity: &str) -> Result<(), ApiError> {
 ///
 /// # Errors
 /// `NOT_FOUND` for outsiders, `FORBIDDEN` for everyone but admins, and for run keys.
-pub fn administer(principal: &Principal, entity: &str) -> Result<(), ApiError> {
+pub(crate) fn administer(principal: &Principal, entity: &str) -> Result<(), ApiError> {
     no_run_key(principal)?;
     at_least(principal, entity, Role::Admin, "administer this entity")
 }
@@ -87,7 +87,7 @@ pub fn administer(principal: &Principal, entity: &str) -> Result<(), ApiError> {
 /// Whether the principal counts as the owner of the entity's queues, whose `resource_args` pass
 /// where a submitter's are checked.
 #[must_use]
-pub fn owns_queues(principal: &Principal, entity: &str) -> bool {
+pub(crate) fn owns_queues(principal: &Principal, entity: &str) -> bool {
     principal.credential == Credential::User && role_in(principal, entity) == Some(Role::Admin)
 }
 
@@ -95,7 +95,7 @@ pub fn owns_queues(principal: &Principal, entity: &str) -> bool {
 ///
 /// # Errors
 /// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and for the run key of another run.
-pub fn write_run(principal: &Principal, name: &RunName) -> Result<(), ApiError> {
+pub(crate) fn write_run(principal: &Principal, name: &RunName) -> Result<(), ApiError> {
     if let Credential::Run {
         entity, project, run, ..
     } = &principal.credential
@@ -116,7 +116,7 @@ pub fn write_run(principal: &Principal, name: &RunName) -> Result<(), ApiError> 
 ///
 /// # Errors
 /// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and for run keys of another project.
-pub fn write_artifacts(principal: &Principal, entity: &str, project: &str) -> Result<(), ApiError> {
+pub(crate) fn write_artifacts(principal: &Principal, entity: &str, project: &str) -> Result<(), ApiError> {
     if let Credential::Run {
         entity: own_entity,
         project: own_project,
@@ -138,7 +138,7 @@ pub fn write_artifacts(principal: &Principal, entity: &str, project: &str) -> Re
 ///
 /// # Errors
 /// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and for run keys of another project.
-pub fn make_project(principal: &Principal, entity: &str, project: &str) -> Result<(), ApiError> {
+pub(crate) fn make_project(principal: &Principal, entity: &str, project: &str) -> Result<(), ApiError> {
     write_artifacts(principal, entity, project)
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::http::{HeaderMap, header};
 use slipway_model::Millis;
 use slipway_store::Store;
-use slipway_store::blobs::BlobOptions;
+use slipway_store::blobs::{Blobs, Signer};
 
 use crate::auth::Authenticator;
 use crate::graphql::ApiSchema;
@@ -42,30 +42,30 @@ impl fmt::Debug for Clock {
 }
 
 /// What every handler shares. One per server, behind an [`Arc`].
-pub struct App {
+pub(crate) struct App {
     /// How the server was started.
-    pub options: ServerOptions,
+    pub(crate) options: ServerOptions,
     /// Durable state.
-    pub store: Store,
+    pub(crate) store: Store,
     /// Where bytes are kept.
-    pub blobs: BlobOptions,
-    /// Signs run keys and URLs. The same on every replica.
-    pub signing_key: [u8; 32],
+    pub(crate) blobs: Blobs,
+    /// Signs the addresses of files. Its key is the same on every replica.
+    pub(crate) signer: Signer,
     /// Tells the time.
-    pub clock: Clock,
+    pub(crate) clock: Clock,
     /// Resolves credentials.
-    pub auth: Authenticator,
+    pub(crate) auth: Authenticator,
     /// The GraphQL schema.
-    pub schema: ApiSchema,
+    pub(crate) schema: ApiSchema,
 }
 
 impl App {
     /// Puts the parts together.
     #[must_use]
-    pub fn new(
+    pub(crate) fn new(
         options: ServerOptions,
         store: Store,
-        blobs: BlobOptions,
+        blobs: Blobs,
         signing_key: [u8; 32],
         clock: Clock,
     ) -> Arc<Self> {
@@ -75,21 +75,21 @@ impl App {
             options,
             store,
             blobs,
-            signing_key,
+            signer: Signer::new(&signing_key),
             clock,
         })
     }
 
     /// The time now.
     #[must_use]
-    pub fn now(&self) -> Millis {
+    pub(crate) fn now(&self) -> Millis {
         self.clock.now()
     }
 
     /// The address of this server as the caller of a request sees it, without a trailing slash:
     /// `--public-url`, else what a trusted proxy forwards, else scheme and `Host` of the request.
     #[must_use]
-    pub fn base_url(&self, headers: &HeaderMap, peer: Option<std::net::IpAddr>) -> String {
+    pub(crate) fn base_url(&self, headers: &HeaderMap, peer: Option<std::net::IpAddr>) -> String {
         if let Some(url) = &self.options.public_url {
             return url.as_str().trim_end_matches('/').to_owned();
         }

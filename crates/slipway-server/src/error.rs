@@ -32,19 +32,6 @@ pub enum Code {
 }
 
 impl Code {
-    /// Every code.
-    pub const ALL: [Self; 9] = [
-        Self::BadUserInput,
-        Self::Unauthenticated,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::Conflict,
-        Self::TooLarge,
-        Self::RateLimited,
-        Self::Unavailable,
-        Self::Internal,
-    ];
-
     /// The word on the wire.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -59,12 +46,6 @@ impl Code {
             Self::Unavailable => "UNAVAILABLE",
             Self::Internal => "INTERNAL",
         }
-    }
-
-    /// Reads the word.
-    #[must_use]
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|code| code.as_str() == text)
     }
 
     /// The HTTP status.
@@ -181,18 +162,6 @@ impl From<slipway_model::queue::ResourceError> for ApiError {
 impl From<slipway_model::priority::PriorityError> for ApiError {
     fn from(error: slipway_model::priority::PriorityError) -> Self {
         Self::bad(error.to_string())
-    }
-}
-
-impl From<ApiError> for async_graphql::Error {
-    fn from(error: ApiError) -> Self {
-        use async_graphql::ErrorExtensions as _;
-        async_graphql::Error::new(error.message).extend_with(|_, extensions| {
-            extensions.set("code", error.code.as_str());
-            if let Some(hint) = error.hint {
-                extensions.set("hint", hint);
-            }
-        })
     }
 }
 

@@ -6,16 +6,16 @@
 //! [`slipway_store::Store`]. Rules of the domain live in `slipway-model`; handlers call them and
 //! never restate them. Nothing here keeps state that another replica would need.
 
-pub mod access;
+mod access;
 mod app;
 pub mod auth;
-pub mod error;
-pub mod graphql;
-pub mod http;
+mod error;
+mod graphql;
+mod http;
 mod options;
 mod server;
 
-pub use app::{App, Clock};
+pub use app::Clock;
 pub use error::{ApiError, Code};
 pub use options::{RateLimit, ServerOptions, TlsFiles};
 pub use server::{Listening, Server, ServerError};

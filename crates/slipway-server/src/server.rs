@@ -15,7 +15,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use slipway_store::Store;
-use slipway_store::blobs::BlobOptions;
+use slipway_store::blobs::Blobs;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
@@ -63,14 +63,14 @@ pub enum ServerError {
 pub struct Server {
     options: ServerOptions,
     store: Store,
-    blobs: BlobOptions,
+    blobs: Blobs,
     clock: Clock,
 }
 
 impl Server {
     /// A server over a store and blobs.
     #[must_use]
-    pub fn new(options: ServerOptions, store: Store, blobs: BlobOptions) -> Self {
+    pub fn new(options: ServerOptions, store: Store, blobs: Blobs) -> Self {
         Self {
             options,
             store,
@@ -159,12 +159,6 @@ impl Listening {
         }
     }
 
-    /// What the handlers share.
-    #[must_use]
-    pub fn app(&self) -> &Arc<App> {
-        &self.app
-    }
-
     /// Serves until `shutdown` resolves. Then nothing new is accepted, event streams end, and
     /// requests have [`ServerOptions::drain_timeout`] to finish.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
@@ -189,7 +183,13 @@ impl Listening {
                 tracing::debug!(%error, "a connection ended at once");
                 continue;
             }
-            tokio::spawn(connection(stream, peer, self.tls.clone(), router.clone(), graceful.watcher()));
+            tokio::spawn(connection(
+                stream,
+                peer,
+                self.tls.clone(),
+                router.clone(),
+                graceful.watcher(),
+            ));
         }
         drop(self.listener);
         tracing::info!("shutting down: waiting for requests to finish");

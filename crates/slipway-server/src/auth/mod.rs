@@ -6,7 +6,7 @@
 //! that revokes it. Run keys are not stored: see [`run_key`].
 
 mod cache;
-pub mod run_key;
+mod run_key;
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 use slipway_model::Millis;
+use slipway_model::id::LeaseHandle;
 use slipway_model::identity::{Credential, Role};
 use slipway_store::Store;
 use slipway_store::identity::User;
@@ -23,33 +24,33 @@ use crate::error::{ApiError, Code};
 use cache::Cache;
 
 /// The cookie of a page session.
-pub const SESSION_COOKIE: &str = "slipway_session";
+pub(crate) const SESSION_COOKIE: &str = "slipway_session";
 
 /// Who makes a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal {
+pub(crate) struct Principal {
     /// The user that the credential speaks for.
-    pub user: User,
+    pub(crate) user: User,
     /// The key or session.
-    pub key_id: i64,
+    pub(crate) key_id: i64,
     /// What kind of credential it is.
-    pub credential: Credential,
+    pub(crate) credential: Credential,
     /// The entities in which the user has a role.
-    pub roles: Vec<(String, Role)>,
+    pub(crate) roles: Vec<(String, Role)>,
     /// The member of its team for whom a service account acts.
-    pub acts_for: Option<String>,
+    pub(crate) acts_for: Option<String>,
 }
 
 impl Principal {
     /// The user to whom what is made is attributed.
     #[must_use]
-    pub fn author(&self) -> &str {
+    pub(crate) fn author(&self) -> &str {
         self.acts_for.as_deref().unwrap_or(&self.user.username)
     }
 
     /// The entity of operations that name none.
     #[must_use]
-    pub fn default_entity(&self) -> &str {
+    pub(crate) fn default_entity(&self) -> &str {
         &self.user.default_entity
     }
 }
@@ -76,7 +77,7 @@ enum Presented {
 }
 
 /// Resolves credentials.
-pub struct Authenticator {
+pub(crate) struct Authenticator {
     signing_key: [u8; 32],
     cache: Cache,
 }
@@ -84,18 +85,24 @@ pub struct Authenticator {
 impl Authenticator {
     /// An authenticator that checks run keys with this signing key.
     #[must_use]
-    pub fn new(signing_key: [u8; 32]) -> Self {
+    pub(crate) fn new(signing_key: [u8; 32]) -> Self {
         Self {
             signing_key,
             cache: Cache::default(),
         }
     }
 
+    /// The run key of a lease, for the spec that a pop hands out.
+    #[must_use]
+    pub(crate) fn run_key(&self, handle: LeaseHandle) -> String {
+        run_key::mint(&self.signing_key, handle)
+    }
+
     /// Who makes the request.
     ///
     /// # Errors
     /// `UNAUTHENTICATED` if no valid credential is presented.
-    pub async fn authenticate(
+    pub(crate) async fn authenticate(
         &self,
         store: &Store,
         headers: &HeaderMap,
@@ -114,7 +121,7 @@ impl Authenticator {
     }
 
     /// Forgets what is cached, after a key, session, role or user changed.
-    pub fn forget(&self) {
+    pub(crate) fn forget(&self) {
         self.cache.clear();
     }
 
@@ -163,15 +170,14 @@ fn presented(headers: &HeaderMap) -> Result<Presented, ApiError> {
     }
     match session_cookie(headers) {
         Some(session) => Ok(Presented::Session(session.to_owned())),
-        None => Err(
-            ApiError::new(Code::Unauthenticated, "an API key is needed").with_hint("make one at /authorize, then log in")
-        ),
+        None => Err(ApiError::new(Code::Unauthenticated, "an API key is needed")
+            .with_hint("make one at /authorize, then log in")),
     }
 }
 
 /// The value of the session cookie, if the request has one.
 #[must_use]
-pub fn session_cookie(headers: &HeaderMap) -> Option<&str> {
+pub(crate) fn session_cookie(headers: &HeaderMap) -> Option<&str> {
     headers
         .get_all(header::COOKIE)
         .iter()

@@ -27,13 +27,13 @@ const GRACE: Millis = 600_000;
 
 /// Whether a key claims to be a run key.
 #[must_use]
-pub fn looks_like(key: &str) -> bool {
+pub(super) fn looks_like(key: &str) -> bool {
     key.starts_with(PREFIX)
 }
 
 /// The run key of a lease.
 #[must_use]
-pub fn mint(signing_key: &[u8; 32], handle: LeaseHandle) -> String {
+pub(super) fn mint(signing_key: &[u8; 32], handle: LeaseHandle) -> String {
     let LeaseHandle {
         item: ItemId { entity, number },
         epoch,
@@ -43,7 +43,7 @@ pub fn mint(signing_key: &[u8; 32], handle: LeaseHandle) -> String {
 
 /// The lease that a run key names, if the key is genuine.
 #[must_use]
-pub fn verify(signing_key: &[u8; 32], key: &str) -> Option<LeaseHandle> {
+pub(super) fn verify(signing_key: &[u8; 32], key: &str) -> Option<LeaseHandle> {
     let mut parts = key.strip_prefix(PREFIX)?.splitn(4, '_');
     let mut number = || parts.next()?.parse::<i64>().ok();
     let handle = LeaseHandle {
@@ -60,7 +60,7 @@ pub fn verify(signing_key: &[u8; 32], key: &str) -> Option<LeaseHandle> {
 
 /// Whether the lease's key is valid: pure, so that the rule stands in one place.
 #[must_use]
-pub fn is_valid(item: &Item, epoch: i64, now: Millis) -> bool {
+pub(super) fn is_valid(item: &Item, epoch: i64, now: Millis) -> bool {
     if item.epoch != epoch {
         return false;
     }
@@ -126,7 +126,7 @@ fn proof(signing_key: &[u8; 32], handle: LeaseHandle) -> String {
 }
 
 /// A 256-bit number in 43 base62 digits, most significant first.
-pub(crate) fn base62(bytes: [u8; 32]) -> String {
+fn base62(bytes: [u8; 32]) -> String {
     const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut number = bytes;
     let mut digits = [b'0'; 43];

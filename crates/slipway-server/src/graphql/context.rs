@@ -10,19 +10,19 @@ use crate::app::App;
 use crate::auth::Principal;
 
 /// Who asks, and through which address.
-pub struct Caller {
+pub(crate) struct Caller {
     /// The server.
-    pub app: Arc<App>,
+    pub(crate) app: Arc<App>,
     /// Who makes the request.
-    pub principal: Arc<Principal>,
+    pub(crate) principal: Arc<Principal>,
     /// The server's address as the caller sees it, without a trailing slash.
-    pub base_url: String,
+    pub(crate) base_url: String,
     /// When the request came.
-    pub now: Millis,
+    pub(crate) now: Millis,
 }
 
 /// Access to the [`Caller`] from a resolver.
-pub trait RequestContext {
+pub(crate) trait RequestContext {
     /// The request's caller.
     fn caller(&self) -> &Caller;
 

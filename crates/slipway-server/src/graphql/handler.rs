@@ -29,7 +29,7 @@ struct Posted {
 }
 
 /// Answers a GraphQL request.
-pub async fn post_graphql(State(app): State<Arc<App>>, request: HttpRequest) -> Response {
+pub(crate) async fn post_graphql(State(app): State<Arc<App>>, request: HttpRequest) -> Response {
     match answer(&app, request).await {
         Ok(answer) => respond(answer),
         Err(error) => respond(Answer::from_errors(vec![
@@ -50,7 +50,10 @@ async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Answer, ApiError
     if query.len() > MAX_DOCUMENT {
         return Err(ApiError::new(
             Code::TooLarge,
-            format!("the document has {} bytes; at most {MAX_DOCUMENT} are accepted", query.len()),
+            format!(
+                "the document has {} bytes; at most {MAX_DOCUMENT} are accepted",
+                query.len()
+            ),
         ));
     }
     let variables = match posted.variables {
@@ -96,9 +99,12 @@ fn has_named_operation(document: &ExecutableDocument) -> bool {
 
 fn parse_body(bytes: &Bytes) -> Result<Posted, ApiError> {
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
-        return Err(ApiError::bad("batches of GraphQL requests are not accepted; send one object"));
+        return Err(ApiError::bad(
+            "batches of GraphQL requests are not accepted; send one object",
+        ));
     }
-    serde_json::from_slice(bytes).map_err(|error| ApiError::bad(format!("the request body is not GraphQL JSON: {error}")))
+    serde_json::from_slice(bytes)
+        .map_err(|error| ApiError::bad(format!("the request body is not GraphQL JSON: {error}")))
 }
 
 fn respond(mut answer: Answer) -> Response {

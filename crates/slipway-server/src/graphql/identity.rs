@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, ID, Object, Result, SimpleObject};
+use async_graphql::{Context, ID, Object, SimpleObject};
 
-use super::Entity;
 use super::context::RequestContext as _;
 use super::scalars::{DateTime, JsonString};
+use super::{Entity, Result};
 use crate::access;
 
 /// Features that the server announces, besides its own.
 ///
 /// Each switches on a part of the official client that the server speaks.
-pub const FEATURES: [&str; 7] = [
+pub(crate) const FEATURES: [&str; 7] = [
     "LARGE_FILENAMES",
     "CLIENT_IDS",
     "ARTIFACT_TAGS",
@@ -23,11 +23,11 @@ pub const FEATURES: [&str; 7] = [
 ];
 
 /// The feature by which clients recognise the additions of `docs/api.md`.
-pub const OWN_FEATURE: &str = "SLIPWAY_V1";
+pub(crate) const OWN_FEATURE: &str = "SLIPWAY_V1";
 
 /// Reading of identity.
 #[derive(Default)]
-pub struct IdentityQuery;
+pub(crate) struct IdentityQuery;
 
 #[Object]
 impl IdentityQuery {
@@ -42,12 +42,7 @@ impl IdentityQuery {
         if !access::can_read_entity(ctx.principal(), &name) {
             return Ok(None);
         }
-        Ok(ctx
-            .store()
-            .entity(&name)
-            .await
-            .map_err(crate::ApiError::from)?
-            .map(Entity::new))
+        Ok(ctx.store().entity(&name).await?.map(Entity::new))
     }
 
     /// What the server offers.
@@ -62,7 +57,7 @@ impl IdentityQuery {
 }
 
 /// What the server offers.
-pub struct ServerInfo;
+pub(crate) struct ServerInfo;
 
 #[Object]
 impl ServerInfo {
@@ -89,7 +84,7 @@ impl ServerInfo {
 
 /// A switch.
 #[derive(SimpleObject)]
-pub struct Feature {
+pub(crate) struct Feature {
     /// Its name.
     name: &'static str,
     /// Whether it is on.
@@ -99,7 +94,7 @@ pub struct Feature {
 /// How the server's version compares to the newest.
 #[derive(SimpleObject)]
 #[graphql(name = "LatestLocalVersionInfo")]
-pub struct VersionInfo {
+pub(crate) struct VersionInfo {
     /// Whether a newer one exists.
     out_of_date: bool,
     /// The newest.
@@ -110,7 +105,7 @@ pub struct VersionInfo {
 
 /// An organization. None exist; the type is part of the contract.
 #[derive(SimpleObject)]
-pub struct Organization {
+pub(crate) struct Organization {
     /// Its name.
     name: String,
     /// The entity that holds its registries.
@@ -120,7 +115,7 @@ pub struct Organization {
 }
 
 /// A person or a service account.
-pub struct User(pub slipway_store::identity::User);
+pub(crate) struct User(pub(crate) slipway_store::identity::User);
 
 #[Object]
 impl User {
@@ -162,10 +157,7 @@ impl User {
     /// Keys without their secrets; only one's own are shown.
     async fn api_keys(&self, ctx: &Context<'_>) -> Result<ApiKeyConnection> {
         let keys = if ctx.principal().user.id == self.0.id {
-            ctx.store()
-                .keys(&self.0.username)
-                .await
-                .map_err(crate::ApiError::from)?
+            ctx.store().keys(&self.0.username).await?
         } else {
             Vec::new()
         };
@@ -203,26 +195,26 @@ impl User {
 
 /// The wire's id of a user.
 #[must_use]
-pub fn user_id(number: i64) -> ID {
+pub(crate) fn user_id(number: i64) -> ID {
     use base64::Engine as _;
     ID(base64::engine::general_purpose::STANDARD.encode(format!("User:{number}")))
 }
 
 /// Keys.
 #[derive(SimpleObject)]
-pub struct ApiKeyConnection {
+pub(crate) struct ApiKeyConnection {
     edges: Vec<ApiKeyEdge>,
 }
 
 /// A key in a listing.
 #[derive(SimpleObject)]
-pub struct ApiKeyEdge {
+pub(crate) struct ApiKeyEdge {
     node: ApiKey,
 }
 
 /// A key without its secret.
 #[derive(SimpleObject)]
-pub struct ApiKey {
+pub(crate) struct ApiKey {
     id: ID,
     /// The first characters, to tell keys apart.
     name: String,
@@ -232,24 +224,24 @@ pub struct ApiKey {
 
 /// Teams.
 #[derive(SimpleObject)]
-pub struct TeamConnection {
+pub(crate) struct TeamConnection {
     edges: Vec<TeamEdge>,
 }
 
 /// A team in a listing.
 #[derive(SimpleObject)]
-pub struct TeamEdge {
+pub(crate) struct TeamEdge {
     node: Team,
 }
 
 /// A team.
 #[derive(SimpleObject)]
-pub struct Team {
+pub(crate) struct Team {
     name: String,
 }
 
 /// An entity itself; see [`Entity`].
-pub struct EntityCore(pub Arc<slipway_store::identity::Entity>);
+pub(crate) struct EntityCore(pub(crate) Arc<slipway_store::identity::Entity>);
 
 #[Object]
 impl EntityCore {

@@ -7,16 +7,19 @@ mod context;
 mod handler;
 mod identity;
 mod project;
-pub mod scalars;
+pub(crate) mod scalars;
 mod wording;
 
-pub use context::{Caller, RequestContext};
-pub use handler::post_graphql;
+pub(crate) use context::{Caller, RequestContext};
+pub(crate) use handler::post_graphql;
 
 use async_graphql::{EmptySubscription, MergedObject, Schema};
 
+/// What resolvers answer. The error keeps its code on the way out: see [`handler`].
+pub(crate) type Result<T> = std::result::Result<T, crate::ApiError>;
+
 /// The whole schema.
-pub type ApiSchema = Schema<Query, Mutation, EmptySubscription>;
+pub(crate) type ApiSchema = Schema<Query, Mutation, EmptySubscription>;
 
 /// How deep a document may nest; introspection by common tools needs 15.
 const MAX_DEPTH: usize = 24;
@@ -26,20 +29,20 @@ const MAX_COMPLEXITY: usize = 2_000;
 
 /// What can be read.
 #[derive(MergedObject, Default)]
-pub struct Query(identity::IdentityQuery, project::ProjectQuery);
+pub(crate) struct Query(identity::IdentityQuery, project::ProjectQuery);
 
 /// What can be changed.
 #[derive(MergedObject, Default)]
-pub struct Mutation(project::ProjectMutation);
+pub(crate) struct Mutation(project::ProjectMutation);
 
 /// A container for runs, queues and artifacts.
 #[derive(MergedObject)]
-pub struct Project(project::ProjectCore);
+pub(crate) struct Project(project::ProjectCore);
 
 impl Project {
     /// The wire's project over a stored one.
     #[must_use]
-    pub fn new(row: slipway_store::projects::Project) -> Self {
+    pub(crate) fn new(row: slipway_store::projects::Project) -> Self {
         let row = std::sync::Arc::new(row);
         Self(project::ProjectCore(row))
     }
@@ -47,12 +50,12 @@ impl Project {
 
 /// An owner of projects: a user's own entity, or a team.
 #[derive(MergedObject)]
-pub struct Entity(identity::EntityCore);
+pub(crate) struct Entity(identity::EntityCore);
 
 impl Entity {
     /// The wire's entity over a stored one.
     #[must_use]
-    pub fn new(row: slipway_store::identity::Entity) -> Self {
+    pub(crate) fn new(row: slipway_store::identity::Entity) -> Self {
         let row = std::sync::Arc::new(row);
         Self(identity::EntityCore(row))
     }
@@ -60,7 +63,7 @@ impl Entity {
 
 /// Builds the schema.
 #[must_use]
-pub fn schema() -> ApiSchema {
+pub(crate) fn schema() -> ApiSchema {
     Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .limit_depth(MAX_DEPTH)
         .limit_complexity(MAX_COMPLEXITY)

@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::context::RequestContext as _;
 use super::scalars::DateTime;
-use super::{Entity, Project};
+use super::{Entity, Project, Result};
 use crate::{ApiError, access};
 
 /// Finding projects.
 #[derive(Default)]
-pub struct ProjectQuery;
+pub(crate) struct ProjectQuery;
 
 #[Object]
 impl ProjectQuery {
@@ -40,7 +40,7 @@ impl ProjectQuery {
 }
 
 /// The project of runs whose client names none.
-pub const DEFAULT_PROJECT: &str = "uncategorized";
+pub(crate) const DEFAULT_PROJECT: &str = "uncategorized";
 
 async fn find(ctx: &Context<'_>, name: Option<String>, entity: Option<String>) -> Result<Option<Project>> {
     let entity = entity.unwrap_or_else(|| ctx.principal().default_entity().to_owned());
@@ -48,13 +48,13 @@ async fn find(ctx: &Context<'_>, name: Option<String>, entity: Option<String>) -
     if !access::can_read_entity(ctx.principal(), &entity) {
         return Ok(None);
     }
-    let found = ctx.store().project(&entity, &name).await.map_err(ApiError::from)?;
+    let found = ctx.store().project(&entity, &name).await?;
     Ok(found.map(Project::new))
 }
 
 /// Making projects.
 #[derive(Default)]
-pub struct ProjectMutation;
+pub(crate) struct ProjectMutation;
 
 #[Object]
 impl ProjectMutation {
@@ -64,13 +64,9 @@ impl ProjectMutation {
             .entity_name
             .unwrap_or_else(|| ctx.principal().default_entity().to_owned());
         let name = input.name.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
-        slipway_model::queue::check_project_name(&name).map_err(ApiError::from)?;
+        slipway_model::queue::check_project_name(&name)?;
         access::make_project(ctx.principal(), &entity, &name)?;
-        let (row, inserted) = ctx
-            .store()
-            .ensure_project(&entity, &name, ctx.now())
-            .await
-            .map_err(ApiError::from)?;
+        let (row, inserted) = ctx.store().ensure_project(&entity, &name, ctx.now()).await?;
         Ok(UpsertModelPayload {
             project: Project::new(row.clone()),
             model: Project::new(row),
@@ -82,7 +78,7 @@ impl ProjectMutation {
 
 /// What `upsertModel` takes. Fields that the official API has beyond these are accepted and not kept.
 #[derive(InputObject)]
-pub struct UpsertModelInput {
+pub(crate) struct UpsertModelInput {
     id: Option<String>,
     /// The project's name.
     name: Option<String>,
@@ -96,7 +92,7 @@ pub struct UpsertModelInput {
 
 /// What `upsertModel` answers.
 #[derive(SimpleObject)]
-pub struct UpsertModelPayload {
+pub(crate) struct UpsertModelPayload {
     project: Project,
     model: Project,
     /// Whether it was made.
@@ -105,7 +101,7 @@ pub struct UpsertModelPayload {
 }
 
 /// A project itself; see [`Project`].
-pub struct ProjectCore(pub Arc<slipway_store::projects::Project>);
+pub(crate) struct ProjectCore(pub(crate) Arc<slipway_store::projects::Project>);
 
 #[Object]
 impl ProjectCore {
@@ -126,7 +122,7 @@ impl ProjectCore {
     }
 
     async fn entity(&self, ctx: &Context<'_>) -> Result<Entity> {
-        let row = ctx.store().entity(&self.0.entity).await.map_err(ApiError::from)?;
+        let row = ctx.store().entity(&self.0.entity).await?;
         let row = row.ok_or_else(|| ApiError::not_found("entity", &self.0.entity))?;
         Ok(Entity::new(row))
     }

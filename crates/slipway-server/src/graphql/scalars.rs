@@ -7,7 +7,7 @@ use slipway_model::Millis;
 
 /// A string that contains JSON. As input, a JSON value in place is accepted too.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct JsonString(pub String);
+pub(crate) struct JsonString(pub(crate) String);
 
 #[Scalar(name = "JSONString")]
 impl ScalarType for JsonString {
@@ -31,7 +31,7 @@ impl JsonString {
     ///
     /// # Errors
     /// Says where the text stops being JSON; `what` names the field.
-    pub fn read(&self, what: &str) -> Result<serde_json::Value, crate::ApiError> {
+    pub(crate) fn read(&self, what: &str) -> Result<serde_json::Value, crate::ApiError> {
         serde_json::from_str(&self.0).map_err(|error| crate::ApiError::bad(format!("{what} is not JSON: {error}")))
     }
 }
@@ -44,7 +44,7 @@ impl From<String> for JsonString {
 
 /// A JSON value in place.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Json(pub serde_json::Value);
+pub(crate) struct Json(pub(crate) serde_json::Value);
 
 #[Scalar(name = "JSON")]
 impl ScalarType for Json {
@@ -64,14 +64,14 @@ impl Json {
     /// Stored JSON text as a value. Text that is not JSON, which a damaged database could hold,
     /// becomes a string rather than an error that hides everything around it.
     #[must_use]
-    pub fn from_text(text: &str) -> Self {
+    pub(crate) fn from_text(text: &str) -> Self {
         Self(serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::String(text.to_owned())))
     }
 }
 
 /// A point in time, written in ISO 8601, UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DateTime(pub Millis);
+pub(crate) struct DateTime(pub(crate) Millis);
 
 #[Scalar(name = "DateTime")]
 impl ScalarType for DateTime {
@@ -91,7 +91,7 @@ impl ScalarType for DateTime {
 
 /// ISO 8601 in UTC, such as `2026-11-22T07:34:17.123Z`.
 #[must_use]
-pub fn iso(time: Millis) -> String {
+pub(crate) fn iso(time: Millis) -> String {
     match Utc.timestamp_millis_opt(time).single() {
         Some(time) => time.to_rfc3339_opts(SecondsFormat::Millis, true),
         None => "1970-01-01T00:00:00.000Z".to_owned(),
@@ -102,7 +102,7 @@ macro_rules! integers {
     ($($(#[$meta:meta])* $name:ident;)*) => {$(
         $(#[$meta])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-        pub struct $name(pub i64);
+        pub(crate) struct $name(pub(crate) i64);
 
         #[Scalar]
         impl ScalarType for $name {

@@ -1,34 +1,30 @@
 //! The wording of validation errors, which clients read: that of graphql-js.
 
 use async_graphql::parser::types::{BaseType, DocumentOperations, ExecutableDocument, OperationDefinition, Type};
-use async_graphql::{ErrorExtensionValues, ServerError, Value};
+use async_graphql::{ErrorExtensionValues, ServerError};
 
-use crate::error::Code;
+use crate::error::{ApiError, Code};
 
-/// Rewrites a validation error and makes sure that every error carries a code.
+/// Gives an error its code and hint, and a validation error graphql-js' words.
 pub(super) fn reword(error: &mut ServerError) {
-    let code = code_of(error);
-    if error.path.is_empty() && code == Code::BadUserInput {
+    let ours = error.source::<ApiError>().cloned();
+    if ours.is_none() && error.path.is_empty() {
         error.message = graphql_js(&error.message);
     }
-    error
-        .extensions
-        .get_or_insert_with(ErrorExtensionValues::default)
-        .set("code", code.as_str());
+    let code = code_of(error);
+    let extensions = error.extensions.get_or_insert_with(ErrorExtensionValues::default);
+    extensions.set("code", code.as_str());
+    if let Some(hint) = ours.and_then(|error| error.hint) {
+        extensions.set("hint", hint);
+    }
 }
 
-/// The code of an error. Errors without one come from parsing, validation or the reading of
+/// The code of an error. Those that are not ours come from parsing, validation or the reading of
 /// arguments, and are the caller's.
 pub(super) fn code_of(error: &ServerError) -> Code {
     error
-        .extensions
-        .as_ref()
-        .and_then(|extensions| extensions.get("code"))
-        .and_then(|value| match value {
-            Value::String(text) => Code::parse(text),
-            _ => None,
-        })
-        .unwrap_or(Code::BadUserInput)
+        .source::<ApiError>()
+        .map_or(Code::BadUserInput, |error| error.code)
 }
 
 /// One validation message in graphql-js' words.
@@ -48,7 +44,9 @@ fn graphql_js(message: &str) -> String {
             format!("Unknown argument \"{argument}\" on directive \"@{directive}\".")
         }
         (m, [field, argument, kind]) if m.starts_with("Field ") && m.ends_with("is required but not provided") => {
-            format!("Field \"{field}\" argument \"{argument}\" of type \"{kind}\" is required, but it was not provided.")
+            format!(
+                "Field \"{field}\" argument \"{argument}\" of type \"{kind}\" is required, but it was not provided."
+            )
         }
         (m, [field, kind]) if m.starts_with("Field ") && m.ends_with("must have a selection of subfields") => {
             format!(
@@ -101,12 +99,8 @@ pub(super) fn check_variables(
 fn operation<'a>(document: &'a ExecutableDocument, name: Option<&str>) -> Option<&'a OperationDefinition> {
     match (&document.operations, name) {
         (DocumentOperations::Single(operation), _) => Some(&operation.node),
-        (DocumentOperations::Multiple(operations), Some(name)) => {
-            operations.get(name).map(|operation| &operation.node)
-        }
-        (DocumentOperations::Multiple(operations), None) => {
-            operations.values().next().map(|operation| &operation.node)
-        }
+        (DocumentOperations::Multiple(operations), Some(name)) => operations.get(name).map(|operation| &operation.node),
+        (DocumentOperations::Multiple(operations), None) => operations.values().next().map(|operation| &operation.node),
     }
 }
 

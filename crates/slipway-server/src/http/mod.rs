@@ -24,13 +24,13 @@ use crate::error::{ApiError, Code};
 use crate::graphql::post_graphql;
 
 /// Names a request in answers and in the log.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// Answers below this size are not worth compressing.
-const COMPRESS_ABOVE: u16 = 1_400;
+const COMPRESS_ABOVE: u64 = 1_400;
 
 /// All routes of the server.
-pub fn router(app: &Arc<App>) -> Router {
+pub(crate) fn router(app: &Arc<App>) -> Router {
     Router::new()
         .route("/graphql", post(post_graphql))
         .route("/healthz", get(health))
@@ -55,7 +55,7 @@ pub fn router(app: &Arc<App>) -> Router {
 ///
 /// # Errors
 /// `TOO_LARGE` with the limit, or `BAD_USER_INPUT` if the body breaks off.
-pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
+pub(crate) async fn read_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
     match Limited::new(body, limit).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.downcast_ref::<LengthLimitError>().is_some() => Err(ApiError::new(
@@ -68,7 +68,7 @@ pub async fn read_body(body: Body, limit: usize) -> Result<Bytes, ApiError> {
 
 /// The address of the other end of the connection.
 #[must_use]
-pub fn peer(extensions: &Extensions) -> Option<IpAddr> {
+pub(crate) fn peer(extensions: &Extensions) -> Option<IpAddr> {
     extensions
         .get::<ConnectInfo<SocketAddr>>()
         .map(|ConnectInfo(address)| address.ip())
