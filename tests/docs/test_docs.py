@@ -60,7 +60,7 @@ def server(tmp_path: Path) -> Iterator[Server]:
 def test_commands_run_as_written(page: Path, tmp_path: Path, server: Server) -> None:
     # The reader of a page has the official client, `slipway` on the path, and a key.
     client = Client(server.admin, tmp_path / "home")
-    env = client.env | {"PATH": f"{SLIPWAY.parent}:{client.env['PATH']}"}
+    env = client.env | {"PATH": f"{SLIPWAY.parent}:{client.env['PATH']}", "WANDB_ENTITY": server.admin.name}
     script = "set -euxo pipefail\n" + "\n".join(BLOCK.findall(page.read_text()))
     # What a page starts in the background ends with its shell.
     script = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + script

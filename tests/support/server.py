@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,24 +109,22 @@ class Server:
     def stop(self) -> None:
         self.process.stop()
 
-    def command(self, *arguments: str, input: str | None = None) -> str:
-        """Runs `slipway ARGUMENTS` as the admin and gives back what it printed on standard output."""
-        env = clean_environment(self.home) | {"WANDB_BASE_URL": self.base_url, "WANDB_API_KEY": self.admin.key}
-        done = subprocess.run(
-            [slipway_binary(), *arguments], env=env, input=input, capture_output=True, text=True, timeout=60
-        )
-        if done.returncode != 0:
-            raise RuntimeError(f"slipway {' '.join(arguments)}: exit code {done.returncode}\n{done.stderr}{done.stdout}")
-        return done.stdout
-
     def add_user(self, name: str) -> User:
         """A further user, with a key that is imported as in a migration."""
         user = User(name, new_key(), self.base_url)
-        self.command("user", "create", name, "--api-key-file", "-", input=user.key + "\n")
+        self.admin.graphql(
+            """mutation User($name: String!, $key: String!) {
+              createUser(input: {username: $name, apiKey: $key}) { user { username } } }""",
+            {"name": name, "key": user.key},
+        )
         return user
 
     def add_team(self, name: str, *members: User) -> None:
         """A team of the admin and these members."""
-        self.command("team", "create", name)
+        self.admin.graphql("mutation Team($name: String!) { createTeam(input: {name: $name}) { entity { name } } }", {"name": name})
         for member in members:
-            self.command("team", "add", name, member.name)
+            self.admin.graphql(
+                """mutation Member($team: String!, $name: String!) {
+                  setTeamMember(input: {team: $team, username: $name, role: "member"}) { success } }""",
+                {"team": name, "name": member.name},
+            )
