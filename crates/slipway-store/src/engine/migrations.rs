@@ -10,9 +10,20 @@ use refinery::{Migration, Runner};
 use super::{Dialect, Lane};
 use crate::error::{Error, Result};
 
-const CONTROL: &[(&str, &str)] = &[("V1__core", include_str!("../../migrations/control/V1__core.sql"))];
+const CONTROL: &[(&str, &str)] = &[
+    ("V1__core", include_str!("../../migrations/control/V1__core.sql")),
+    (
+        "V2__identity",
+        include_str!("../../migrations/control/V2__identity.sql"),
+    ),
+    ("V3__runs", include_str!("../../migrations/control/V3__runs.sql")),
+    (
+        "V4__artifacts",
+        include_str!("../../migrations/control/V4__artifacts.sql"),
+    ),
+];
 
-const RUN_DATA: &[(&str, &str)] = &[];
+const RUN_DATA: &[(&str, &str)] = &[("V1__lines", include_str!("../../migrations/run_data/V1__lines.sql"))];
 
 /// Brings a database up to date.
 ///
