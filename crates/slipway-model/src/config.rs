@@ -6,10 +6,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::json::{self, JsonError, MAX_DEPTH, Strict};
+use crate::json::{self, JsonError, Strict};
 use crate::queue::Resource;
 
 mod quote;
+pub(crate) mod yaml;
 
 /// Text that is no queue configuration. Lines and columns start at 1.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -92,23 +93,26 @@ pub fn resource_args<'a>(stored: &'a Value, resource: &str) -> Option<&'a Value>
         .filter(|args| !args.is_null())
 }
 
-/// Text that opens with a brace is JSON, or YAML in its flow style.
+/// Text that opens with a brace is JSON, or YAML in its flow style. A quoted first key says JSON:
+/// YAML would take most slips of the pen in JSON for plain strings.
 fn parse_braces(text: &str) -> Result<Value, ConfigError> {
     let quoted = quote::in_json(text);
     match json::parse(&quoted.text) {
         Ok(value) => Ok(value),
-        Err(error) => parse_yaml(text).map_err(|_| {
+        Err(error) if text.trim_start()[1..].trim_start().starts_with('"') => {
             let column = quoted.original_column(error.line, error.column);
-            ConfigError::from(JsonError { column, ..error })
-        }),
+            Err(JsonError { column, ..error }.into())
+        }
+        Err(_) => parse_yaml(text),
     }
 }
 
 fn parse_yaml(text: &str) -> Result<Value, ConfigError> {
-    check_tabs(text)?;
     let quoted = quote::in_yaml(text);
-    let Strict(value) = serde_saphyr::from_str_with_options(&quoted.text, yaml_options())
-        .map_err(|error| yaml_error(&error, &quoted))?;
+    let Strict(value) = yaml::parse(text, &quoted.text).map_err(|error| ConfigError {
+        column: quoted.original_column(error.line, error.column),
+        ..error
+    })?;
     json::check_depth(&value).map_err(|message| ConfigError {
         line: 1,
         column: 1,
@@ -116,54 +120,4 @@ fn parse_yaml(text: &str) -> Result<Value, ConfigError> {
         hint: None,
     })?;
     Ok(value)
-}
-
-/// YAML 1.2 with limits that keep aliases from growing a small text into a large value.
-pub(crate) fn yaml_options() -> serde_saphyr::Options {
-    serde_saphyr::options! {
-        budget: serde_saphyr::budget! { max_depth: MAX_DEPTH, max_documents: 1, max_nodes: 100_000 },
-        strict_booleans: true,
-        with_snippet: false,
-    }
-}
-
-/// The error for YAML that does not parse.
-fn yaml_error(error: &serde_saphyr::Error, quoted: &quote::Quoted) -> ConfigError {
-    let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-    let (line, column) = (
-        usize::try_from(line).unwrap_or(1).max(1),
-        usize::try_from(column).unwrap_or(1).max(1),
-    );
-    ConfigError {
-        line,
-        column: quoted.original_column(line, column),
-        message: yaml_message(error),
-        hint: None,
-    }
-}
-
-/// The message of a YAML error, without the position that it may repeat.
-pub(crate) fn yaml_message(error: &serde_saphyr::Error) -> String {
-    let text = error.without_snippet().to_string();
-    let text = text.strip_prefix("error: ").unwrap_or(&text);
-    let end = text.find(" at line ").unwrap_or(text.len());
-    text[..end].lines().next().unwrap_or("not valid YAML").to_owned()
-}
-
-/// Tabs look like spaces and are none: YAML forbids them in indentation.
-pub(crate) fn check_tabs(text: &str) -> Result<(), ConfigError> {
-    for (index, line) in text.lines().enumerate() {
-        let indentation = line.chars().take_while(|c| *c == ' ' || *c == '\t');
-        if let Some(at) = indentation.enumerate().find_map(|(at, c)| (c == '\t').then_some(at))
-            && !line.trim().is_empty()
-        {
-            return Err(ConfigError {
-                line: index + 1,
-                column: at + 1,
-                message: "YAML may not be indented with tabs".to_owned(),
-                hint: Some("replace each tab by two spaces".to_owned()),
-            });
-        }
-    }
-    Ok(())
 }

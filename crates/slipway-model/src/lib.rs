@@ -6,6 +6,7 @@
 
 pub mod agent;
 pub mod config;
+pub mod filter;
 pub mod id;
 pub mod identity;
 pub mod item;
