@@ -1,1 +1,20 @@
-//! Target resources on which a job runs; the process target.
+//! Target resources: where a job's workload runs.
+//!
+//! A [`Runner`] turns a [`Workload`] into something that runs, finds it again after the agent was
+//! replaced, tells how it ended and hands out what it printed. It knows no server and no queue: what
+//! a workload belongs to travels in its [`labels`](Workload::labels), which a runner keeps but does
+//! not read.
+//!
+//! Every runner keeps the same promise: at most one start per [`WorkloadId`]. A second launch of the
+//! same id adopts what is there, and what has ended stays readable until [`Runner::remove`].
+//!
+//! [`process`] runs jobs as processes of this machine.
+
+mod error;
+pub mod process;
+mod runner;
+mod workload;
+
+pub use error::RunnerError;
+pub use runner::{Reply, Runner, Watch};
+pub use workload::{Exit, ExitCause, Found, IdError, Status, Workload, WorkloadId};

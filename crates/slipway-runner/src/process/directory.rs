@@ -1,0 +1,237 @@
+//! The job directory: what agent and shim leave for each other.
+//!
+//! | Name | Written by | What |
+//! | --- | --- | --- |
+//! | `spec.json` | agent | what to run ([`Spec`](super::record::Spec)), mode 0600 |
+//! | `lock` | agent | locked as long as the shim, or the agent that is about to start it, lives |
+//! | `work/` | agent, job | the job's working directory |
+//! | `started` | shim | before the job starts |
+//! | `output` | shim | what the job printed, raw |
+//! | `stop` | agent | that the job is to end |
+//! | `exit` | shim | how the job ended ([`Exit`](crate::Exit)) |
+//! | `control`, `events` | – | named pipes: a byte says "look at `stop`", "something changed" |
+//! | `shim.log` | shim | why the shim itself failed |
+//!
+//! The pipes carry no information of their own, so a byte that is lost costs time and nothing else.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, mkfifoat};
+use rustix::io::Errno;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+pub(crate) const SPEC: &str = "spec.json";
+pub(crate) const LOCK: &str = "lock";
+pub(crate) const WORK: &str = "work";
+pub(crate) const STARTED: &str = "started";
+pub(crate) const OUTPUT: &str = "output";
+pub(crate) const STOP: &str = "stop";
+pub(crate) const EXIT: &str = "exit";
+pub(crate) const CONTROL: &str = "control";
+pub(crate) const EVENTS: &str = "events";
+pub(crate) const SHIM_LOG: &str = "shim.log";
+
+/// One job directory.
+#[derive(Debug, Clone)]
+pub(crate) struct JobDirectory {
+    path: PathBuf,
+}
+
+impl JobDirectory {
+    /// The directory at `path`, which need not exist.
+    pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into() }
+    }
+
+    /// Makes the directory with its lock, held by the returned file, and its pipes.
+    ///
+    /// Fails with [`io::ErrorKind::AlreadyExists`] if it exists: of two makers one wins.
+    pub(crate) fn create(&self) -> io::Result<File> {
+        fs::DirBuilder::new().mode(0o700).create(&self.path)?;
+        let lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(self.file(LOCK))?;
+        flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
+        for pipe in [CONTROL, EVENTS] {
+            mkfifoat(CWD, self.file(pipe), Mode::RUSR | Mode::WUSR)?;
+        }
+        sync(&self.path)?;
+        // Without this a power cut could forget a job that the server was told has started.
+        sync(self.path.parent().unwrap_or(Path::new(".")))?;
+        Ok(lock)
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Writes a record so that after any crash it is there completely or not at all.
+    pub(crate) fn write<T: Serialize>(&self, name: &str, record: &T) -> io::Result<()> {
+        let bytes = serde_json::to_vec(record).map_err(io::Error::other)?;
+        let temporary = self.file(&format!("{name}.new"));
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&temporary)?;
+        file.write_all(&bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, self.file(name))?;
+        sync(&self.path)
+    }
+
+    /// Reads a record; `None` if it was not written.
+    pub(crate) fn read<T: DeserializeOwned>(&self, name: &str) -> io::Result<Option<T>> {
+        match fs::read(self.file(name)) {
+            Ok(bytes) => serde_json::from_slice(&bytes)
+                .map(Some)
+                .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.file(name).exists()
+    }
+
+    /// Takes the lock; `None` while a shim lives, unless the caller waits for that to end. A missing
+    /// lock counts as free: nothing was begun.
+    pub(crate) fn claim(&self, wait: bool) -> io::Result<Option<File>> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.file(LOCK))?;
+        let operation = if wait {
+            FlockOperation::LockExclusive
+        } else {
+            FlockOperation::NonBlockingLockExclusive
+        };
+        match flock(&file, operation) {
+            Ok(()) => Ok(Some(file)),
+            Err(Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether a shim lives. Looks without keeping others from the lock for long.
+    pub(crate) fn locked(&self) -> io::Result<bool> {
+        let file = match File::open(self.file(LOCK)) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error),
+        };
+        match flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Opens a pipe for single bytes that never wait: a full pipe, or one that nobody reads, is an error.
+///
+/// `keep`: open it for reading too, so that bytes stay until a reader comes.
+pub(crate) fn open_pipe(path: &Path, keep: bool) -> io::Result<File> {
+    OpenOptions::new()
+        .read(keep)
+        .write(true)
+        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+        .open(path)
+}
+
+/// Makes the entries of a directory durable.
+pub(crate) fn sync(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Copies a tree: files with their permissions, directories, and symbolic links as links.
+pub(crate) fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        let kind = entry.file_type()?;
+        if kind.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(entry.path())?, &target)?;
+        } else {
+            fs::copy(entry.path(), &target)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_makers_one_wins() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = JobDirectory::at(parent.path().join("job"));
+        let _lock = directory.create().unwrap();
+        assert_eq!(directory.create().unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+    }
+
+    #[test]
+    fn the_lock_tells_whether_its_holder_lives() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = JobDirectory::at(parent.path().join("job"));
+        assert!(!directory.locked().unwrap());
+        let lock = directory.create().unwrap();
+        assert!(directory.locked().unwrap());
+        assert!(directory.claim(false).unwrap().is_none());
+        drop(lock);
+        assert!(!directory.locked().unwrap());
+        let claimed = directory.claim(false).unwrap();
+        assert!(claimed.is_some() && directory.locked().unwrap());
+    }
+
+    #[test]
+    fn a_torn_record_is_an_error_and_a_missing_one_is_none() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = JobDirectory::at(parent.path().join("job"));
+        let _lock = directory.create().unwrap();
+        assert_eq!(directory.read::<Vec<i32>>("record").unwrap(), None);
+        directory.write("record", &[1, 2]).unwrap();
+        assert_eq!(directory.read("record").unwrap(), Some(vec![1, 2]));
+        fs::write(directory.file("record"), "[1,").unwrap();
+        assert_eq!(
+            directory.read::<Vec<i32>>("record").unwrap_err().kind(),
+            io::ErrorKind::InvalidData
+        );
+    }
+
+    #[test]
+    fn trees_are_copied_with_links_and_permissions() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let parent = tempfile::tempdir().unwrap();
+        let from = parent.path().join("from");
+        fs::create_dir_all(from.join("a/b")).unwrap();
+        fs::write(from.join("a/b/run.sh"), "#!/bin/sh").unwrap();
+        fs::set_permissions(from.join("a/b/run.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("b/run.sh", from.join("a/link")).unwrap();
+        let to = parent.path().join("to");
+        copy_tree(&from, &to).unwrap();
+        assert_eq!(fs::read_link(to.join("a/link")).unwrap(), Path::new("b/run.sh"));
+        let mode = fs::metadata(to.join("a/b/run.sh")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
+    }
+}

@@ -1,0 +1,52 @@
+//! What every target resource does.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::{Found, RunnerError, Status, Workload, WorkloadId};
+
+/// The answer of a runner, later.
+pub type Reply<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// A target resource.
+///
+/// All methods may be called again after a failure, and by a later process than the one that
+/// launched the workload.
+pub trait Runner: Send + Sync {
+    /// The name of the target, as `resource` in a launch spec spells it.
+    fn resource(&self) -> &'static str;
+
+    /// Checks, without running anything, that workloads could run.
+    fn check(&self) -> Reply<'_, Result<(), RunnerError>>;
+
+    /// Starts a workload, unless its id was launched before: then what is there is adopted.
+    fn launch(&self, workload: Workload) -> Reply<'_, Result<(), RunnerError>>;
+
+    /// Every workload that was launched and not removed, whatever its status.
+    fn list(&self) -> Reply<'_, Result<Vec<Found>, RunnerError>>;
+
+    /// Where a workload stands.
+    fn status<'a>(&'a self, id: &'a WorkloadId) -> Reply<'a, Result<Status, RunnerError>>;
+
+    /// Tells when a status or the output may have changed.
+    fn watch(&self, id: &WorkloadId) -> Box<dyn Watch>;
+
+    /// Asks a workload to end, and makes it end after `grace`. Returns once the request is durable,
+    /// which is before the workload has ended. Does nothing if it has ended.
+    fn stop<'a>(&'a self, id: &'a WorkloadId, grace: Duration) -> Reply<'a, Result<(), RunnerError>>;
+
+    /// Up to `limit` bytes of what the workload printed, from byte `offset`. Empty at the end.
+    fn output<'a>(&'a self, id: &'a WorkloadId, offset: u64, limit: usize) -> Reply<'a, Result<Vec<u8>, RunnerError>>;
+
+    /// Forgets a workload that has ended; its outcome must have been acknowledged. Refuses while it
+    /// runs; does nothing if there is none.
+    fn remove<'a>(&'a self, id: &'a WorkloadId) -> Reply<'a, Result<(), RunnerError>>;
+}
+
+/// Waits for news of one workload.
+pub trait Watch: Send {
+    /// Returns when something may have changed since the last call, and after a few seconds in any
+    /// case. Dropping the future loses nothing.
+    fn changed(&mut self) -> Reply<'_, ()>;
+}
