@@ -25,15 +25,16 @@ stage_rust() {
 stage_lint() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
 stage_project() { pytest tests/project; }
 stage_docs() { pytest tests/docs; }
-stage_official() { pytest tests/official; }
+stage_official() {
+  SLIPWAY_TEST_POSTGRES_URL=$(scripts/postgres.sh start)
+  export SLIPWAY_TEST_POSTGRES_URL
+  pytest tests/official
+}
 stage_demo() { ONCE=1 scripts/demo.sh; }
 # A fixed seed and no long outage: the same rounds on every run, in minutes.
 stage_chaos() { ROUNDS=${ROUNDS:-50} SEED=${SEED:-1} OUTAGE=0 scripts/chaos.sh; }
 
-pytest() {
-  SLIPWAY_TEST_POSTGRES_URL=$(scripts/postgres.sh start) \
-    "$("$repo/scripts/venv.sh" 0.31)/bin/python" -m pytest "$@"
-}
+pytest() { "$("$repo/scripts/venv.sh" 0.31)/bin/python" -m pytest "$@"; }
 
 all=(setup format build rust lint project docs demo official chaos)
 if [ $# -gt 0 ]; then stages=(setup "$@"); else stages=("${all[@]}"); fi
