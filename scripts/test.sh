@@ -24,6 +24,7 @@ stage_rust() {
 }
 stage_lint() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
 stage_project() { pytest tests/project; }
+stage_durability() { pytest tests/durability; }
 stage_docs() { pytest tests/docs; }
 stage_official() {
   SLIPWAY_TEST_POSTGRES_URL=$(scripts/postgres.sh start)
@@ -36,7 +37,7 @@ stage_chaos() { ROUNDS=${ROUNDS:-50} SEED=${SEED:-1} OUTAGE=0 scripts/chaos.sh; 
 
 pytest() { "$("$repo/scripts/venv.sh" 0.31)/bin/python" -m pytest "$@"; }
 
-all=(setup format build rust lint project docs demo official chaos)
+all=(setup format build rust lint project docs durability demo official chaos)
 if [ $# -gt 0 ]; then stages=(setup "$@"); else stages=("${all[@]}"); fi
 for stage in "${stages[@]}"; do
   declare -F "stage_$stage" >/dev/null || die "there is no stage '$stage'" "stages: ${all[*]}"
@@ -87,7 +88,7 @@ for stage in "${stages[@]}"; do
   case $stage in
     rust) sed -nE 's/^ +(Running|Doc-tests) (.*)/\2/p; /^test result:/p' "$logs/rust.log" \
       | awk '/^test result:/ { print "  " suite ": " $0; next } { suite = $0; sub(/ \(.*/, "", suite) }' ;;
-    project | docs | official) printf '  %s: %s\n' "$stage" "$(tail -1 "$logs/$stage.log")" ;;
+    project | docs | durability | official) printf '  %s: %s\n' "$stage" "$(tail -1 "$logs/$stage.log")" ;;
     chaos) sed -n 's/^chaos: /  chaos: /p' "$logs/chaos.log" ;;
   esac
 done
