@@ -37,14 +37,8 @@ pub mod official {
         VIEWER = "Viewer", "official/Viewer";
         /// Which optional features the server has.
         SERVER_FEATURES = "ServerFeaturesQuery", "official/ServerFeaturesQuery";
-        /// Whether an entity exists and is a team.
-        ENTITY_IS_TEAM = "EntityIsTeam", "official/EntityIsTeam";
         /// Makes a project if it is absent.
         CREATE_PROJECT = "CreateProject", "official/CreateProject";
-        /// Stores a queue's configuration.
-        CREATE_DEFAULT_RESOURCE_CONFIG = "CreateDefaultResourceConfig", "official/CreateDefaultResourceConfig";
-        /// Makes a queue with a stored configuration.
-        CREATE_RUN_QUEUE = "CreateRunQueue", "official/CreateRunQueue";
         /// Makes or changes a queue.
         UPSERT_RUN_QUEUE = "UpsertRunQueue", "official/UpsertRunQueue";
         /// The queues of a project.

@@ -40,17 +40,6 @@ pub struct Feature {
     pub is_enabled: bool,
 }
 
-/// An owner of queues and projects.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Entity {
-    /// Opaque.
-    pub id: String,
-    /// Whether it is a team.
-    #[serde(default)]
-    pub is_team: Option<bool>,
-}
-
 /// A user to make.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,0 +1,497 @@
+//! Requests and answers: authentication, classification of errors, repetition.
+
+use std::collections::BTreeSet;
+use std::error::Error as _;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, HeaderMap, RETRY_AFTER};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use slipway_wire::Document;
+use slipway_wire::graphql::{Request, Response};
+use tokio::sync::OnceCell;
+use tokio::time::Instant;
+
+use crate::error::{Error, Refusal, Result};
+use crate::options::ClientOptions;
+use crate::retry::{Backoff, Retry};
+
+/// How long connecting may take.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// The most that an error page adds to a message.
+const EXCERPT: usize = 300;
+
+/// A handle to a server; cheap to clone. Clones share connections and what is known of the server.
+#[derive(Clone)]
+pub struct Client {
+    shared: Arc<Shared>,
+    username: Option<Arc<str>>,
+    retry: Retry,
+}
+
+struct Shared {
+    http: reqwest::Client,
+    base: Url,
+    server: String,
+    api_key: Option<String>,
+    timeout: Duration,
+    features: OnceCell<BTreeSet<String>>,
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("server", &self.shared.server)
+            .field("username", &self.username)
+            .field("retry", &self.retry)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Whether a repetition of a call is harmless once the first attempt may have reached the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Repeat {
+    /// It is.
+    Harmless,
+    /// It is not: the call is repeated only if the first attempt surely had no effect.
+    OnlyIfNoEffect,
+}
+
+impl Client {
+    /// A client. Passing failures are repeated for 30 seconds; see [`Self::with_retry`].
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] if the address is not an `http` or `https` address, or the TLS
+    /// configuration of this machine cannot be used.
+    pub fn new(options: ClientOptions) -> Result<Self> {
+        let base = parse_base(&options.base_url)?;
+        let server = base.as_str().trim_end_matches('/').to_owned();
+        let http = reqwest::Client::builder()
+            .user_agent(options.user_agent)
+            .connect_timeout(CONNECT)
+            .tcp_nodelay(true)
+            .build()
+            .map_err(|error| Error::invalid(format!("cannot set up connections to {server}: {}", causes(&error))))?;
+        Ok(Self {
+            shared: Arc::new(Shared {
+                http,
+                base,
+                server,
+                api_key: options.api_key,
+                timeout: options.timeout,
+                features: OnceCell::new(),
+            }),
+            username: options.username.map(Arc::from),
+            retry: Retry::For(Duration::from_secs(30)),
+        })
+    }
+
+    /// The same client with another patience.
+    #[must_use]
+    pub fn with_retry(&self, retry: Retry) -> Self {
+        Self { retry, ..self.clone() }
+    }
+
+    /// The same client on behalf of a user; servers heed it only for service accounts.
+    #[must_use]
+    pub fn acting_for(&self, username: &str) -> Self {
+        Self {
+            username: Some(Arc::from(username)),
+            ..self.clone()
+        }
+    }
+
+    /// The server's address, without a slash at the end.
+    #[must_use]
+    pub fn base_url(&self) -> &str {
+        &self.shared.server
+    }
+
+    /// The API key, for handing on to a job.
+    #[must_use]
+    pub fn api_key(&self) -> Option<&str> {
+        self.shared.api_key.as_deref()
+    }
+
+    pub(crate) const fn retry(&self) -> Retry {
+        self.retry
+    }
+
+    pub(crate) fn features_cell(&self) -> &OnceCell<BTreeSet<String>> {
+        &self.shared.features
+    }
+
+    /// Sends a document and reads the whole `data` of the answer.
+    pub(crate) async fn call<V, A>(&self, document: &Document, variables: V) -> Result<A>
+    where
+        V: Serialize,
+        A: DeserializeOwned,
+    {
+        self.call_with(document, variables, Repeat::Harmless).await
+    }
+
+    /// As [`Self::call`], for calls that must not be repeated blindly.
+    pub(crate) async fn call_with<V, A>(&self, document: &Document, variables: V, repeat: Repeat) -> Result<A>
+    where
+        V: Serialize,
+        A: DeserializeOwned,
+    {
+        let request = Request::new(document, variables);
+        self.repeat(repeat, || async {
+            let response = self
+                .authorized(Method::POST, self.url("graphql", &[]))
+                .timeout(self.shared.timeout)
+                .json(&request)
+                .send()
+                .await
+                .map_err(|error| self.transport(&error))?;
+            let (status, headers) = (response.status(), response.headers().clone());
+            let body = response.bytes().await.map_err(|error| self.transport(&error))?;
+            self.read_graphql(document.name, status, &headers, &body)
+        })
+        .await
+    }
+
+    fn read_graphql<A: DeserializeOwned>(
+        &self,
+        operation: &str,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<A> {
+        let Ok(response) = serde_json::from_slice::<Response>(body) else {
+            return Err(if status.is_success() {
+                self.protocol(format!("`{operation}`: not a GraphQL answer: {}", excerpt(body)))
+            } else {
+                self.refused(status, headers, None, excerpt(body), None)
+            });
+        };
+        if let Some(message) = response.message() {
+            let hint = response.hint().map(str::to_owned);
+            return Err(self.refused(status, headers, response.code(), message, hint));
+        }
+        if !status.is_success() {
+            return Err(self.refused(status, headers, None, excerpt(body), None));
+        }
+        A::deserialize(response.data.unwrap_or(Value::Null))
+            .map_err(|error| self.protocol(format!("`{operation}`: {error}")))
+    }
+
+    /// Repeats an attempt as the client's patience and the kind of call allow.
+    pub(crate) async fn repeat<A, F>(&self, repeat: Repeat, attempt: impl Fn() -> F) -> Result<A>
+    where
+        F: Future<Output = Result<A>>,
+    {
+        let begin = Instant::now();
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match attempt().await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            let harmless = repeat == Repeat::Harmless || error.had_no_effect();
+            if !(error.is_passing() && harmless && self.retry.permits(begin.elapsed())) {
+                return Err(error);
+            }
+            let asked = match &error {
+                Error::Unavailable { retry_after, .. } => *retry_after,
+                _ => None,
+            };
+            let wait = backoff.next(asked);
+            tracing::debug!(%error, ?wait, "trying again");
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    /// An address below the server's, with a query.
+    pub(crate) fn url(&self, path: &str, query: &[(&str, String)]) -> Url {
+        let mut url = self.shared.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(path.split('/'));
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    /// An address whose segments may hold any character.
+    pub(crate) fn url_of_segments(&self, segments: &[&str], query: &[(&str, String)]) -> Url {
+        let mut url = self.url("", query);
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.pop_if_empty().extend(segments);
+        }
+        url
+    }
+
+    /// A request to the server itself, with credentials.
+    pub(crate) fn authorized(&self, method: Method, url: Url) -> RequestBuilder {
+        let mut request = self.shared.http.request(method, url).header(ACCEPT, "application/json");
+        if let Some(key) = &self.shared.api_key {
+            request = request.basic_auth("api", Some(key));
+        }
+        if let Some(username) = &self.username {
+            request = request.header("X-Wandb-Username", username.as_ref());
+        }
+        request
+    }
+
+    /// A request to an address that authorises itself: no credentials leave for it. Addresses that
+    /// name no host are below the server's.
+    pub(crate) fn signed(&self, method: Method, address: &str) -> Result<RequestBuilder> {
+        let url = self
+            .shared
+            .base
+            .join(address)
+            .map_err(|error| self.protocol(format!("an address for a file is malformed: {error}")))?;
+        Ok(self.shared.http.request(method, url))
+    }
+
+    pub(crate) fn timeout(&self) -> Duration {
+        self.shared.timeout
+    }
+
+    /// Turns an answer that is not a success into an error.
+    pub(crate) async fn check(&self, response: reqwest::Response) -> Result<reqwest::Response> {
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let headers = response.headers().clone();
+        let body = response.bytes().await.unwrap_or_default();
+        let parsed: Option<Response> = serde_json::from_slice(&body).ok();
+        let message = parsed
+            .as_ref()
+            .and_then(Response::message)
+            .unwrap_or_else(|| excerpt(&body));
+        let hint = parsed.as_ref().and_then(Response::hint).map(str::to_owned);
+        let code = parsed.as_ref().and_then(Response::code);
+        Err(self.refused(status, &headers, code, message, hint))
+    }
+
+    /// Classifies a refusal by its code, else by its status.
+    fn refused(
+        &self,
+        status: StatusCode,
+        headers: &HeaderMap,
+        code: Option<&str>,
+        message: String,
+        hint: Option<String>,
+    ) -> Error {
+        let message = if message.is_empty() {
+            status.to_string()
+        } else {
+            message
+        };
+        let server = self.shared.server.clone();
+        let retry_after = retry_after(headers);
+        let refusal = Refusal { message, hint };
+        match (code, status.as_u16()) {
+            (Some("UNAUTHENTICATED"), _) | (None, 401) => Error::Unauthorized { server, refusal },
+            (Some("FORBIDDEN"), _) | (None, 403) => Error::Forbidden(refusal),
+            (Some("NOT_FOUND"), _) | (None, 404 | 410) => Error::NotFound(refusal),
+            (Some("CONFLICT"), _) | (None, 409) => Error::Conflict(refusal),
+            (Some("BAD_USER_INPUT"), _) => Error::Invalid(refusal),
+            (Some("UNAVAILABLE"), _) | (_, 408 | 429 | 500 | 502..=599) => Error::Unavailable {
+                server,
+                message: refusal.message,
+                retry_after,
+            },
+            (_, 501) => self.protocol(refusal.message),
+            _ => Error::Invalid(refusal),
+        }
+    }
+
+    pub(crate) fn transport(&self, error: &reqwest::Error) -> Error {
+        if error.is_decode() || error.is_builder() {
+            return self.protocol(causes(error));
+        }
+        Error::Transport {
+            server: self.shared.server.clone(),
+            message: causes(error),
+            sent: !error.is_connect(),
+        }
+    }
+
+    pub(crate) fn protocol(&self, message: impl Into<String>) -> Error {
+        Error::Protocol {
+            server: self.shared.server.clone(),
+            message: message.into(),
+        }
+    }
+
+    pub(crate) fn silent(&self, message: impl Into<String>) -> Error {
+        Error::Transport {
+            server: self.shared.server.clone(),
+            message: message.into(),
+            sent: true,
+        }
+    }
+}
+
+fn parse_base(text: &str) -> Result<Url> {
+    let mut base = Url::parse(text.trim())
+        .map_err(|error| Error::invalid(format!("`{text}` is not a server address: {error}")))?;
+    if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
+        return Err(Error::invalid(format!(
+            "`{text}` is not a server address: it must begin with http:// or https:// and name a host"
+        )));
+    }
+    base.set_query(None);
+    base.set_fragment(None);
+    // Credentials in an address would end up in messages; the key has its own place.
+    if !base.username().is_empty() || base.password().is_some() {
+        return Err(Error::invalid(
+            "a server address carries no credentials: give the API key by `WANDB_API_KEY` or `slipway login`",
+        ));
+    }
+    if !base.path().ends_with('/') {
+        base.set_path(&format!("{}/", base.path()));
+    }
+    Ok(base)
+}
+
+/// Seconds; servers that answer a date are asked again as if they had said nothing.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let seconds = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+    Some(Duration::from_secs(seconds))
+}
+
+/// An error with its causes, without addresses: those of files are signed.
+fn causes(error: &reqwest::Error) -> String {
+    let mut text = match (error.is_timeout(), error.is_connect()) {
+        (true, _) => "no answer in time".to_owned(),
+        (_, true) => "no connection".to_owned(),
+        _ => "the connection broke".to_owned(),
+    };
+    let mut source = error.source();
+    while let Some(cause) = source {
+        if cause.source().is_none() {
+            text.push_str(": ");
+            text.push_str(&cause.to_string());
+        }
+        source = cause.source();
+    }
+    text
+}
+
+fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(4 * EXCERPT)]);
+    text.split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ")
+        .chars()
+        .take(EXCERPT)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Client, excerpt};
+    use crate::error::Error;
+    use crate::options::ClientOptions;
+    use reqwest::StatusCode;
+    use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    fn client(base: &str) -> Client {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        Client::new(ClientOptions::new(base, Some("secret-key".to_owned()))).unwrap()
+    }
+
+    #[test]
+    fn addresses_keep_the_path_of_the_base() {
+        for (base, path, expected) in [
+            ("http://h:1", "graphql", "http://h:1/graphql"),
+            ("http://h:1/", "graphql", "http://h:1/graphql"),
+            ("https://h/wandb", "graphql", "https://h/wandb/graphql"),
+            (
+                "https://h/wandb/",
+                "slipway/v1/events",
+                "https://h/wandb/slipway/v1/events",
+            ),
+        ] {
+            assert_eq!(client(base).url(path, &[]).as_str(), expected);
+        }
+        let url = client("http://h/x").url_of_segments(&["files", "a b", "c/d"], &[("q", "1&2".to_owned())]);
+        assert_eq!(url.as_str(), "http://h/x/files/a%20b/c%2Fd?q=1%262");
+    }
+
+    #[test]
+    fn addresses_that_cannot_be_a_server_are_refused_with_the_reason() {
+        for base in ["", "localhost:8080", "ftp://h", "http://", "http://user:password@h"] {
+            let error = Client::new(ClientOptions::new(base, None)).unwrap_err();
+            assert!(matches!(error, Error::Invalid(_)), "{base}: {error}");
+            assert!(!error.to_string().contains("password"), "{error}");
+        }
+    }
+
+    #[test]
+    fn refusals_are_classified_by_code_then_by_status() {
+        let client = client("http://h");
+        let coded = |code: &str| json!({"errors": [{"message": "m", "extensions": {"code": code}}]});
+        let plain = json!({"errors": [{"message": "m"}]});
+        for (status, body, kind, passing) in [
+            (401, plain.clone(), "Unauthorized", false),
+            (403, plain.clone(), "Forbidden", false),
+            (404, plain.clone(), "NotFound", false),
+            (409, plain.clone(), "Conflict", false),
+            (400, plain.clone(), "Invalid", false),
+            (200, plain.clone(), "Invalid", false),
+            (429, plain.clone(), "Unavailable", true),
+            (500, plain.clone(), "Unavailable", true),
+            (503, plain, "Unavailable", true),
+            (501, json!({}), "Protocol", false),
+            (200, coded("NOT_FOUND"), "NotFound", false),
+            (200, coded("UNAUTHENTICATED"), "Unauthorized", false),
+            (400, coded("BAD_USER_INPUT"), "Invalid", false),
+            (503, coded("UNAVAILABLE"), "Unavailable", true),
+            (500, coded("INTERNAL"), "Unavailable", true),
+        ] {
+            let bytes = body.to_string();
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = client
+                .read_graphql::<Value>("Op", status, &HeaderMap::new(), bytes.as_bytes())
+                .unwrap_err();
+            assert!(format!("{error:?}").starts_with(kind), "{status} {body}: {error:?}");
+            assert_eq!(error.is_passing(), passing, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_server_may_say_when_to_come_back() {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_static("7"));
+        let error = client("http://h")
+            .read_graphql::<Value>("Op", StatusCode::SERVICE_UNAVAILABLE, &headers, b"<html>busy</html>")
+            .unwrap_err();
+        let Error::Unavailable {
+            retry_after, message, ..
+        } = error
+        else {
+            panic!("{error:?}");
+        };
+        assert_eq!(retry_after, Some(Duration::from_secs(7)));
+        assert_eq!(message, "<html>busy</html>");
+    }
+
+    #[test]
+    fn keys_appear_in_no_debug_text() {
+        let options = ClientOptions::new("http://h", Some("secret-key".to_owned()));
+        assert!(!format!("{options:?}").contains("secret"));
+        assert!(!format!("{:?}", client("http://h")).contains("secret"));
+    }
+
+    #[test]
+    fn excerpts_are_short_and_on_one_line() {
+        assert_eq!(excerpt(b"a\n  b\r\n"), "a b");
+        assert!(excerpt(&[b'x'; 100_000]).len() <= 300);
+        assert_eq!(excerpt(&[0xff, 0xfe]), "\u{fffd}\u{fffd}");
+    }
+}
