@@ -1,0 +1,82 @@
+//! One HTTP/1.1 connection that is kept open, with as little of its own cost as can be.
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Method, Request, Response};
+use hyper_util::rt::TokioIo;
+use serde_json::{Value, json};
+use slipway_wire::Document;
+use tokio::net::TcpStream;
+
+use crate::server::Server;
+
+/// A connection with its credentials.
+pub(crate) struct Connection {
+    sender: SendRequest<Full<Bytes>>,
+    host: String,
+    authorization: String,
+}
+
+impl Connection {
+    /// Connects to the server.
+    pub(crate) async fn open(server: &Server) -> Result<Self> {
+        let stream = TcpStream::connect(server.address())
+            .await
+            .context("connecting to the server")?;
+        stream.set_nodelay(true)?;
+        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
+        tokio::spawn(connection);
+        Ok(Self {
+            sender,
+            host: server.address(),
+            authorization: server.authorization(),
+        })
+    }
+
+    fn request(&self, method: Method, path: &str, body: Bytes) -> Result<Request<Full<Bytes>>> {
+        Ok(Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", &self.host)
+            .header("authorization", &self.authorization)
+            .header("content-type", "application/json")
+            .body(Full::new(body))?)
+    }
+
+    /// Sends a prepared GraphQL body; returns the answer's `data`.
+    pub(crate) async fn post(&mut self, body: Bytes) -> Result<Value> {
+        let request = self.request(Method::POST, "/graphql", body)?;
+        let response = self.sender.send_request(request).await?;
+        let status = response.status();
+        let text = response.into_body().collect().await?.to_bytes();
+        let mut answer: Value = serde_json::from_slice(&text)
+            .with_context(|| format!("{status}: {}", String::from_utf8_lossy(&text[..text.len().min(400)])))?;
+        if !status.is_success() || answer.get("errors").is_some() {
+            bail!("{status}: {answer}");
+        }
+        Ok(answer["data"].take())
+    }
+
+    /// Sends a document with its variables.
+    pub(crate) async fn call(&mut self, document: &Document, variables: &Value) -> Result<Value> {
+        self.post(body(document, variables)).await
+    }
+
+    /// Sends a GET and returns the answer with its body still to come.
+    pub(crate) async fn open_stream(&mut self, path: &str) -> Result<Response<Incoming>> {
+        let request = self.request(Method::GET, path, Bytes::new())?;
+        let response = self.sender.send_request(request).await?;
+        if !response.status().is_success() {
+            bail!("{} for {path}", response.status());
+        }
+        Ok(response)
+    }
+}
+
+/// The body of a GraphQL request.
+pub(crate) fn body(document: &Document, variables: &Value) -> Bytes {
+    Bytes::from(json!({"operationName": document.name, "query": document.text, "variables": variables}).to_string())
+}

@@ -1,0 +1,461 @@
+//! The measurements: each drives the server in one way and says how fast it went.
+
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use bytes::Bytes;
+use futures::future::try_join_all;
+use http_body_util::BodyExt as _;
+use rand::RngExt as _;
+use serde_json::{Value, json};
+use slipway_wire::document::{additions, official};
+
+use crate::connection::{Connection, body};
+use crate::server::{Server, USER, Used};
+
+/// The project in which queues live.
+const QUEUE_PROJECT: &str = "model-registry";
+
+/// A queue of the measurements.
+#[derive(Debug, Clone)]
+pub(crate) struct Queue {
+    name: String,
+    id: String,
+}
+
+impl Queue {
+    /// Makes a queue with an empty configuration.
+    pub(crate) async fn create(server: &Server, name: &str) -> Result<Self> {
+        let mut connection = Connection::open(server).await?;
+        connection
+            .call(
+                &official::UPSERT_RUN_QUEUE,
+                &json!({"entityName": USER, "projectName": QUEUE_PROJECT, "queueName": name,
+                    "resourceType": "local-container", "resourceConfig": "{\"resource_args\":{\"local-container\":{}}}"}),
+            )
+            .await?;
+        let data = connection
+            .call(
+                &official::GET_RUN_QUEUE_METADATA,
+                &json!({"entityName": USER, "projectName": QUEUE_PROJECT, "runQueue": name}),
+            )
+            .await?;
+        let id = data["project"]["runQueue"]["id"]
+            .as_str()
+            .context("the queue has no id")?
+            .to_owned();
+        Ok(Self {
+            name: name.to_owned(),
+            id,
+        })
+    }
+}
+
+/// A launch spec of about 600 bytes.
+fn spec() -> String {
+    json!({
+        "entity": USER, "project": "bench", "name": "a run of the benchmark", "docker": {"docker_image": "registry.example/team/train:1"},
+        "resource": "local-container", "author": USER, "git": {},
+        "overrides": {"args": ["--epochs", "10", "--data", "/mnt/datasets/digits"],
+            "run_config": {"learning_rate": 0.01, "batch_size": 32, "note": "x".repeat(250)}, "entry_point": ["python", "train.py"]},
+        "resource_args": {"local-container": {"env": ["A=1", "B=2"]}},
+    })
+    .to_string()
+}
+
+fn single(queue: &Queue) -> Bytes {
+    body(
+        &official::PUSH,
+        &json!({"entityName": USER, "projectName": QUEUE_PROJECT, "queueName": queue.name, "runSpec": spec()}),
+    )
+}
+
+fn bulk(queue: &Queue, size: usize) -> Bytes {
+    let items: Vec<Value> = (0..size).map(|_| json!({"runSpec": spec()})).collect();
+    body(
+        &additions::PUSH_MANY,
+        &json!({"input": {"entityName": USER, "projectName": QUEUE_PROJECT, "queueName": queue.name, "items": items}}),
+    )
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+fn rate(count: usize, elapsed: Duration) -> f64 {
+    count as f64 / elapsed.as_secs_f64()
+}
+
+/// Pushes one by one from many connections.
+pub(crate) async fn push_single(server: &Server, queue: &Queue, count: usize, clients: usize) -> Result<(f64, Used)> {
+    let mut connections = Vec::new();
+    for _ in 0..clients {
+        connections.push(Connection::open(server).await?);
+    }
+    let left = Arc::new(AtomicUsize::new(count));
+    let meter = server.meter()?;
+    try_join_all(connections.into_iter().map(|mut connection| {
+        let (left, body) = (left.clone(), single(queue));
+        tokio::spawn(async move {
+            while take(&left) {
+                connection.post(body.clone()).await?;
+            }
+            anyhow::Ok(())
+        })
+    }))
+    .await?
+    .into_iter()
+    .collect::<Result<()>>()?;
+    Ok((rate(count, meter.elapsed()), meter.used()?))
+}
+
+fn take(left: &AtomicUsize) -> bool {
+    left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1))
+        .is_ok()
+}
+
+/// Pushes in bulks from a few connections.
+pub(crate) async fn push_bulk(
+    server: &Server,
+    queue: &Queue,
+    count: usize,
+    size: usize,
+    clients: usize,
+) -> Result<(f64, Used)> {
+    let calls = count.div_ceil(size);
+    let left = Arc::new(AtomicUsize::new(calls));
+    let body = bulk(queue, size);
+    let mut connections = Vec::new();
+    for _ in 0..clients {
+        connections.push(Connection::open(server).await?);
+    }
+    let meter = server.meter()?;
+    try_join_all(connections.into_iter().map(|mut connection| {
+        let (left, body) = (left.clone(), body.clone());
+        tokio::spawn(async move {
+            while take(&left) {
+                connection.post(body.clone()).await?;
+            }
+            anyhow::Ok(())
+        })
+    }))
+    .await?
+    .into_iter()
+    .collect::<Result<()>>()?;
+    Ok((rate(calls * size, meter.elapsed()), meter.used()?))
+}
+
+/// Spreads items over many queues.
+pub(crate) async fn fill(server: &Server, queues: &[Queue], count: usize) -> Result<(f64, Used)> {
+    let each = count / queues.len();
+    let next = Arc::new(AtomicUsize::new(0));
+    let queues: Arc<[Queue]> = queues.into();
+    let meter = server.meter()?;
+    try_join_all((0..4).map(|_| {
+        let (next, queues) = (next.clone(), queues.clone());
+        let connection = Connection::open(server);
+        async move {
+            let mut connection = connection.await?;
+            loop {
+                let Some(queue) = queues.get(next.fetch_add(1, Ordering::Relaxed)) else {
+                    return anyhow::Ok(());
+                };
+                connection.post(bulk(queue, each)).await?;
+            }
+        }
+    }))
+    .await?;
+    Ok((rate(each * queues.len(), meter.elapsed()), meter.used()?))
+}
+
+/// An agent that speaks the additions.
+struct Agent {
+    id: String,
+    connection: Connection,
+}
+
+impl Agent {
+    async fn register(server: &Server, queues: &[&Queue], name: &str) -> Result<Self> {
+        let mut connection = Connection::open(server).await?;
+        let ids: Vec<&str> = queues.iter().map(|queue| queue.id.as_str()).collect();
+        let data = connection
+            .call(
+                &additions::CREATE_LAUNCH_AGENT,
+                &json!({"input": {"entityName": USER, "projectName": QUEUE_PROJECT, "runQueues": ids, "hostname": "bench",
+                    "agentConfig": "{\"max_jobs\":-1}", "version": "slipway-bench", "name": name, "instance": name,
+                    "takeOver": true, "managed": true}}),
+            )
+            .await?;
+        let id = data["createLaunchAgent"]["launchAgentId"]
+            .as_str()
+            .context("the agent has no id")?
+            .to_owned();
+        Ok(Self { id, connection })
+    }
+
+    async fn pop(&mut self, limit: usize) -> Result<Vec<String>> {
+        let input = json!({"input": {"launchAgentId": self.id, "limit": limit}});
+        self.pop_with(&input).await
+    }
+
+    async fn pop_with(&mut self, input: &Value) -> Result<Vec<String>> {
+        let data = self.connection.call(&additions::POP, input).await?;
+        let items = data["popRunQueueItems"]["items"]
+            .as_array()
+            .context("a pop without items")?;
+        items
+            .iter()
+            .map(|item| {
+                Ok(item["runQueueItemId"]
+                    .as_str()
+                    .context("an item without id")?
+                    .to_owned())
+            })
+            .collect()
+    }
+
+    /// Acknowledges, starts and finishes items.
+    async fn run(&mut self, handles: &[String]) -> Result<()> {
+        let acks: Vec<Value> = handles
+            .iter()
+            .map(|handle| {
+                let run: u64 = rand::random();
+                json!({"runQueueItemId": handle, "entityName": USER, "projectName": "bench", "runName": format!("{run:016x}")})
+            })
+            .collect();
+        let reports: Vec<Value> = handles
+            .iter()
+            .map(|handle| json!({"runQueueItemId": handle, "outcome": "FINISHED", "exitCode": 0}))
+            .collect();
+        let acked = self
+            .connection
+            .call(
+                &additions::ACK,
+                &json!({"input": {"launchAgentId": self.id, "items": acks}}),
+            )
+            .await?;
+        check(&acked["ackRunQueueItems"])?;
+        let started = self
+            .connection
+            .call(
+                &additions::START,
+                &json!({"input": {"launchAgentId": self.id, "runQueueItemIds": handles}}),
+            )
+            .await?;
+        check(&started["startRunQueueItems"])?;
+        let finished = self
+            .connection
+            .call(
+                &additions::FINISH,
+                &json!({"input": {"launchAgentId": self.id, "reports": reports}}),
+            )
+            .await?;
+        check(&finished["finishRunQueueItems"])
+    }
+}
+
+fn check(payload: &Value) -> Result<()> {
+    match payload["results"]
+        .as_array()
+        .and_then(|results| results.iter().find(|result| result["success"] != true))
+    {
+        Some(result) => bail!("refused: {result}"),
+        None => Ok(()),
+    }
+}
+
+/// From the answer of a push to the item in the hands of an idle agent that listens.
+pub(crate) async fn latency(server: &Server, queue: &Queue, rounds: usize) -> Result<(Vec<Duration>, Used)> {
+    let mut agent = Agent::register(server, &[queue], "latency").await?;
+    let mut listening = Connection::open(server).await?;
+    let mut events = listening
+        .open_stream(&format!("/slipway/v1/agents/{}/events", agent.id))
+        .await?
+        .into_body();
+    let mut pusher = Connection::open(server).await?;
+    let body = single(queue);
+    let mut times = Vec::with_capacity(rounds);
+    let meter = server.meter()?;
+    for _ in 0..rounds {
+        let mut handles = agent.pop(10).await?;
+        agent.run(&handles).await?;
+        handles.clear();
+        let push = async {
+            pusher.post(body.clone()).await?;
+            anyhow::Ok(Instant::now())
+        };
+        let receive = async {
+            loop {
+                let frame = events.frame().await.context("the event stream ended")??;
+                if !frame
+                    .data_ref()
+                    .is_some_and(|data| contains(data, b"event: items") || contains(data, b"event:items"))
+                {
+                    continue;
+                }
+                handles = agent.pop(1).await?;
+                if !handles.is_empty() {
+                    return anyhow::Ok(Instant::now());
+                }
+            }
+        };
+        let (pushed, received) = tokio::try_join!(push, receive)?;
+        times.push(received.saturating_duration_since(pushed));
+        agent.run(&handles).await?;
+    }
+    let used = meter.used()?;
+    times.sort_unstable();
+    Ok((times, used))
+}
+
+fn contains(data: &[u8], needle: &[u8]) -> bool {
+    data.windows(needle.len()).any(|window| window == needle)
+}
+
+/// Leases, starts and finishes what waits, in batches.
+pub(crate) async fn work(
+    server: &Server,
+    queue: &Queue,
+    count: usize,
+    batch: usize,
+    agents: usize,
+) -> Result<(f64, Used)> {
+    let mut workers = Vec::new();
+    for number in 0..agents {
+        workers.push(Agent::register(server, &[queue], &format!("worker-{number}")).await?);
+    }
+    let done = Arc::new(AtomicUsize::new(0));
+    let meter = server.meter()?;
+    try_join_all(workers.into_iter().map(|mut agent| {
+        let done = done.clone();
+        tokio::spawn(async move {
+            while done.load(Ordering::Relaxed) < count {
+                let handles = agent.pop(batch).await?;
+                if handles.is_empty() {
+                    break;
+                }
+                agent.run(&handles).await?;
+                done.fetch_add(handles.len(), Ordering::Relaxed);
+            }
+            anyhow::Ok(())
+        })
+    }))
+    .await?
+    .into_iter()
+    .collect::<Result<()>>()?;
+    let worked = done.load(Ordering::Relaxed);
+    if worked < count {
+        bail!("only {worked} of {count} items were there to work on");
+    }
+    Ok((rate(worked, meter.elapsed()), meter.used()?))
+}
+
+/// Pushes in bulks while agents work, until all is done.
+pub(crate) async fn life_cycle(server: &Server, queue: &Queue, count: usize) -> Result<(f64, Used)> {
+    let count = count.div_ceil(1_000) * 1_000;
+    let mut workers = Vec::new();
+    for number in 0..3 {
+        workers.push(Agent::register(server, &[queue], &format!("cycle-{number}")).await?);
+    }
+    let done = Arc::new(AtomicUsize::new(0));
+    let meter = server.meter()?;
+    let pushing = push_bulk(server, queue, count, 1_000, 1);
+    let working = try_join_all(workers.into_iter().map(|mut agent| {
+        let done = done.clone();
+        async move {
+            while done.load(Ordering::Relaxed) < count {
+                let handles = agent.pop(200).await?;
+                agent.run(&handles).await?;
+                done.fetch_add(handles.len(), Ordering::Relaxed);
+            }
+            anyhow::Ok(())
+        }
+    }));
+    tokio::try_join!(async { pushing.await.map(drop) }, async { working.await.map(drop) })?;
+    Ok((rate(count, meter.elapsed()), meter.used()?))
+}
+
+/// Pops one item at a time from queues taken at random.
+pub(crate) async fn pops(server: &Server, queues: &[Queue], rounds: usize) -> Result<(Vec<Duration>, Used)> {
+    let all: Vec<&Queue> = queues.iter().collect();
+    let mut agent = Agent::register(server, &all, "pops").await?;
+    let mut random = rand::rng();
+    let mut times = Vec::with_capacity(rounds);
+    let meter = server.meter()?;
+    for _ in 0..rounds {
+        let queue = &queues[random.random_range(0..queues.len())];
+        let input = json!({"input": {"launchAgentId": agent.id, "limit": 1, "queueNames": [queue.name]}});
+        let start = Instant::now();
+        let handles = agent.pop_with(&input).await?;
+        times.push(start.elapsed());
+        if handles.is_empty() {
+            bail!("queue {} was empty", queue.name);
+        }
+    }
+    let used = meter.used()?;
+    times.sort_unstable();
+    Ok((times, used))
+}
+
+/// What idle agents cost.
+pub(crate) struct Idle {
+    /// The server's processor time, of one core.
+    pub(crate) core_percent: f64,
+    /// The server's memory for each.
+    pub(crate) kib_each: f64,
+    /// Processor time of both sides.
+    pub(crate) used: Used,
+}
+
+/// Connects agents that wait, and watches the server for ten seconds.
+pub(crate) async fn idle_agents(server: &Server, queue: &Queue, count: usize) -> Result<Idle> {
+    let before = server.resident_mib()?;
+    let mut streams = Vec::with_capacity(count);
+    for number in 0..count {
+        let agent = Agent::register(server, &[queue], &format!("idle-{number}")).await?;
+        let mut connection = agent.connection;
+        let mut events = connection
+            .open_stream(&format!("/slipway/v1/agents/{}/events", agent.id))
+            .await?
+            .into_body();
+        streams.push(tokio::spawn(async move {
+            let _open = connection;
+            while let Some(Ok(_)) = events.frame().await {}
+        }));
+    }
+    let after = server.resident_mib()?;
+    let meter = server.meter()?;
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let used = meter.used()?;
+    for stream in &streams {
+        if stream.is_finished() {
+            bail!("the server closed the stream of an idle agent");
+        }
+        stream.abort();
+    }
+    #[expect(clippy::cast_precision_loss, reason = "a mean")]
+    let kib_each = (after - before) * 1024.0 / count as f64;
+    Ok(Idle {
+        core_percent: used.server * 100.0,
+        kib_each,
+        used,
+    })
+}
+
+/// Runs a peer on the same PostgreSQL; it prints one JSON object.
+pub(crate) fn peer(command: &str, url: &str, items: usize) -> Result<Value> {
+    let output = Command::new("sh")
+        .args(["-c", command])
+        .env("BENCH_POSTGRES_URL", url)
+        .env("BENCH_SINGLES", items.to_string())
+        .env("BENCH_BULK", items.to_string())
+        .stderr(Stdio::inherit())
+        .output()
+        .with_context(|| format!("running the peer `{command}`"))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let line = text
+        .lines()
+        .last()
+        .with_context(|| format!("the peer `{command}` printed nothing"))?;
+    serde_json::from_str(line).with_context(|| format!("the peer `{command}` printed no JSON: {line}"))
+}
