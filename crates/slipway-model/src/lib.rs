@@ -5,6 +5,7 @@
 //! epoch ([`Millis`]).
 
 pub mod agent;
+pub mod agent_config;
 pub mod config;
 pub mod filter;
 pub mod id;
