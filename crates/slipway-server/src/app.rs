@@ -11,6 +11,7 @@ use slipway_store::blobs::{Blobs, Signer};
 use crate::auth::Authenticator;
 use crate::graphql::ApiSchema;
 use crate::options::ServerOptions;
+use crate::run_log;
 
 /// Tells the time. Tests set their own.
 #[derive(Clone)]
@@ -57,6 +58,8 @@ pub(crate) struct App {
     pub(crate) auth: Authenticator,
     /// The GraphQL schema.
     pub(crate) schema: ApiSchema,
+    /// Tells followers of console logs what came in.
+    pub(crate) run_log: run_log::Hub,
 }
 
 impl App {
@@ -75,6 +78,7 @@ impl App {
             options,
             store,
             blobs,
+            run_log: run_log::Hub::default(),
             signer: Signer::new(&signing_key),
             clock,
         })

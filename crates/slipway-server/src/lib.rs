@@ -9,11 +9,17 @@
 mod access;
 mod app;
 pub mod auth;
+mod console;
 mod error;
+mod file_stream;
 mod graphql;
 mod http;
+mod manifest;
 mod options;
+mod run_history;
+mod run_log;
 mod server;
+mod uploads;
 
 pub use app::Clock;
 pub use error::{ApiError, Code};

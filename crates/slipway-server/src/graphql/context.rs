@@ -8,6 +8,7 @@ use slipway_store::Store;
 
 use crate::app::App;
 use crate::auth::Principal;
+use crate::uploads::Links;
 
 /// Who asks, and through which address.
 pub(crate) struct Caller {
@@ -19,6 +20,17 @@ pub(crate) struct Caller {
     pub(crate) base_url: String,
     /// When the request came.
     pub(crate) now: Millis,
+}
+
+impl Caller {
+    /// Builds addresses of files for this caller.
+    pub(crate) fn links(&self) -> Links<'_> {
+        Links {
+            signer: &self.app.signer,
+            base_url: &self.base_url,
+            now: self.now,
+        }
+    }
 }
 
 /// Access to the [`Caller`] from a resolver.

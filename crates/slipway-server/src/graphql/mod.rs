@@ -3,15 +3,20 @@
 //! Types that several domains extend ([`Query`], [`Mutation`], [`Project`], [`Entity`]) are merged
 //! objects: a domain adds its part to the tuple here and nowhere else.
 
+mod artifacts;
 mod context;
+mod files;
 mod handler;
 mod identity;
 mod project;
+mod runs;
 pub(crate) mod scalars;
 mod wording;
 
 pub(crate) use context::{Caller, RequestContext};
 pub(crate) use handler::post_graphql;
+
+use std::sync::Arc;
 
 use async_graphql::{EmptySubscription, MergedObject, Schema};
 
@@ -29,22 +34,26 @@ const MAX_COMPLEXITY: usize = 2_000;
 
 /// What can be read.
 #[derive(MergedObject, Default)]
-pub(crate) struct Query(identity::IdentityQuery, project::ProjectQuery);
+pub(crate) struct Query(identity::IdentityQuery, project::ProjectQuery, artifacts::ArtifactQuery);
 
 /// What can be changed.
 #[derive(MergedObject, Default)]
-pub(crate) struct Mutation(project::ProjectMutation);
+pub(crate) struct Mutation(project::ProjectMutation, runs::RunMutation, artifacts::ArtifactMutation);
 
 /// A container for runs, queues and artifacts.
 #[derive(MergedObject)]
-pub(crate) struct Project(project::ProjectCore);
+pub(crate) struct Project(project::ProjectCore, runs::ProjectRuns, artifacts::ProjectArtifacts);
 
 impl Project {
     /// The wire's project over a stored one.
     #[must_use]
     pub(crate) fn new(row: slipway_store::projects::Project) -> Self {
-        let row = std::sync::Arc::new(row);
-        Self(project::ProjectCore(row))
+        let row = Arc::new(row);
+        Self(
+            project::ProjectCore(Arc::clone(&row)),
+            runs::ProjectRuns(Arc::clone(&row)),
+            artifacts::ProjectArtifacts(row),
+        )
     }
 }
 
@@ -56,7 +65,7 @@ impl Entity {
     /// The wire's entity over a stored one.
     #[must_use]
     pub(crate) fn new(row: slipway_store::identity::Entity) -> Self {
-        let row = std::sync::Arc::new(row);
+        let row = Arc::new(row);
         Self(identity::EntityCore(row))
     }
 }

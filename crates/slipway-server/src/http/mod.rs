@@ -36,6 +36,9 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
         .route("/ready", get(ready))
+        .merge(crate::file_stream::routes())
+        .merge(crate::run_log::routes())
+        .merge(crate::uploads::routes())
         // The client's telemetry probe: 404 makes it go quiet.
         .route("/sdk/otel/{*path}", any(not_found))
         .fallback(not_found)
