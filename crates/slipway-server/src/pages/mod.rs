@@ -1,0 +1,6 @@
+//! Pages.
+
+mod chart;
+mod format;
+mod icons;
+mod words;
