@@ -5,9 +5,16 @@ use slipway_model::agent::AgentStatus;
 use slipway_model::id::{AgentId, QueueId};
 use slipway_model::wait::AgentLoad;
 
-use crate::identity::unfinished;
-use crate::items::Item;
-use crate::{Result, Store};
+use rand::RngExt as _;
+use slipway_model::item::{AGENT_TERM, LEASE_TERM};
+
+use crate::engine::{Lane, Row, Tx, params};
+use crate::events::{self, NewEvent};
+use crate::items::{self, Item, clock};
+use crate::{Error, Result, Store, identity};
+
+/// How long an agent that says nothing new is not written again.
+const TOUCH_INTERVAL: Millis = 5_000;
 
 /// A registered agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -73,38 +80,402 @@ pub struct NewAgent {
     pub user: String,
 }
 
+const COLUMNS: &str = "a.entity_id, a.id, e.name, a.name, a.hostname, a.version, a.config, a.max_jobs, a.status, \
+                       a.drain_requested, a.epoch, a.managed, a.heartbeat_at, a.created_at, a.username";
+
+const FROM: &str = "FROM agents AS a JOIN entities AS e ON e.id = a.entity_id";
+
+/// Reads a row; the queues are not in it.
+fn read(row: &Row) -> Result<Agent> {
+    let status = row.i64(8)?;
+    Ok(Agent {
+        id: AgentId {
+            entity: row.i64(0)?,
+            number: row.i64(1)?,
+        },
+        entity: row.text(2)?,
+        name: row.text(3)?,
+        queues: Vec::new(),
+        hostname: row.text(4)?,
+        version: row.text(5)?,
+        config: row.text(6)?,
+        max_jobs: row.i64(7)?,
+        status: AgentStatus::from_code(status)
+            .ok_or_else(|| Error::Internal(format!("an agent has the unknown status {status}")))?,
+        drain_requested: row.bool(9)?,
+        epoch: row.i64(10)?,
+        managed: row.bool(11)?,
+        heartbeat_at: row.i64(12)?,
+        created_at: row.i64(13)?,
+        user: row.text(14)?,
+    })
+}
+
+fn read_with_queues(tx: &mut dyn Tx, row: &Row) -> Result<Agent> {
+    let mut agent = read(row)?;
+    let rows = tx.query(
+        "SELECT queue_entity_id, queue_id FROM agent_queues WHERE entity_id = $1 AND agent_id = $2 \
+         ORDER BY queue_entity_id, queue_id",
+        params![agent.id.entity, agent.id.number],
+    )?;
+    agent.queues = rows
+        .iter()
+        .map(|row| {
+            Ok(QueueId {
+                entity: row.i64(0)?,
+                number: row.i64(1)?,
+            })
+        })
+        .collect::<Result<_>>()?;
+    Ok(agent)
+}
+
+/// Finds an agent.
+pub(crate) fn find(tx: &mut dyn Tx, id: AgentId) -> Result<Option<Agent>> {
+    let row = tx.query_opt(
+        &format!("SELECT {COLUMNS} {FROM} WHERE a.entity_id = $1 AND a.id = $2"),
+        params![id.entity, id.number],
+    )?;
+    row.map(|row| read_with_queues(tx, &row)).transpose()
+}
+
+/// The name of an agent that may take items now: it has not ended or been replaced, and does not
+/// drain.
+pub(crate) fn may_lease(tx: &mut dyn Tx, id: AgentId) -> Result<Option<String>> {
+    tx.query_opt(
+        "SELECT name FROM agents WHERE entity_id = $1 AND id = $2 AND replaced = 0 AND drain_requested = 0 \
+         AND status IN ($3, $4)",
+        params![
+            id.entity,
+            id.number,
+            AgentStatus::Polling.code(),
+            AgentStatus::Running.code(),
+        ],
+    )?
+    .map(|row| row.text(0))
+    .transpose()
+}
+
+/// The current holder of a name.
+struct Holder {
+    number: i64,
+    epoch: i64,
+    instance: Option<String>,
+    hostname: String,
+    alive: bool,
+}
+
+fn holder(tx: &mut dyn Tx, entity: i64, name: &str, now: Millis) -> Result<Option<Holder>> {
+    let sql = format!(
+        "SELECT id, epoch, instance, hostname, status, heartbeat_at FROM agents \
+         WHERE entity_id = $1 AND name = $2 AND replaced = 0{}",
+        tx.for_update()
+    );
+    let Some(row) = tx.query_opt(&sql, params![entity, name])? else {
+        return Ok(None);
+    };
+    // Time in which no server listened does not count against the holder.
+    let heard = row.i64(5)?.max(clock::heard_since(tx)?);
+    Ok(Some(Holder {
+        number: row.i64(0)?,
+        epoch: row.i64(1)?,
+        instance: row.opt_text(2)?,
+        hostname: row.text(3)?,
+        alive: row.i64(4)? != AgentStatus::Killed.code() && heard + AGENT_TERM > now,
+    }))
+}
+
+fn note(
+    tx: &mut dyn Tx,
+    id: AgentId,
+    kind: &'static str,
+    actor: &str,
+    detail: &serde_json::Value,
+    now: Millis,
+) -> Result<()> {
+    let event = NewEvent {
+        entity: id.entity,
+        kind,
+        queue: None,
+        item: None,
+        agent: Some(id),
+        actor: actor.to_owned(),
+        detail: detail.to_string(),
+    };
+    events::append(tx, now, &[event])
+}
+
+/// Passes a name, and what its holder holds, on to a new registration.
+fn replace(tx: &mut dyn Tx, old: AgentId, new: AgentId, name: &str, now: Millis) -> Result<()> {
+    // The successor was just heard from, so what it inherits is not lost.
+    tx.execute(
+        "UPDATE items SET agent_id = $3, lost_since = NULL, \
+         deadline = CASE WHEN deadline IS NULL THEN NULL ELSE CAST($4 AS BIGINT) END \
+         WHERE agent_id = $2 AND agent_entity_id = $1 AND state IN (1, 2, 3)",
+        params![old.entity, old.number, new.number, now + LEASE_TERM],
+    )?;
+    tx.execute(
+        "DELETE FROM agent_queues WHERE entity_id = $1 AND agent_id = $2",
+        params![old.entity, old.number],
+    )?;
+    note(
+        tx,
+        old,
+        "agent-replaced",
+        name,
+        &serde_json::json!({"by": new.to_string()}),
+        now,
+    )
+}
+
+fn made_up_name() -> String {
+    const LETTERS: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+    let mut random = rand::rng();
+    let letters = (0..8).map(|_| char::from(LETTERS[random.random_range(0..LETTERS.len())]));
+    format!("agent-{}", letters.collect::<String>())
+}
+
+fn register(tx: &mut dyn Tx, new: &NewAgent, now: Millis) -> Result<Agent> {
+    let entity = identity::require_entity(tx, &new.entity)?;
+    let name = new.name.clone().unwrap_or_else(made_up_name);
+    let holder = holder(tx, entity, &name, now)?;
+    if let Some(holder) = &holder {
+        let same = holder.instance.is_some() && holder.instance == new.instance;
+        if holder.alive && !same && !new.take_over {
+            return Err(Error::AgentHeld {
+                name,
+                host: holder.hostname.clone(),
+            });
+        }
+        tx.execute(
+            "UPDATE agents SET replaced = 1, status = $3 WHERE entity_id = $1 AND id = $2",
+            params![entity, holder.number, AgentStatus::Killed.code()],
+        )?;
+    }
+    let epoch = holder.as_ref().map_or(0, |holder| holder.epoch) + 1;
+    let row = tx.query_one(
+        "INSERT INTO agents (entity_id, name, instance, hostname, version, config, max_jobs, status, drain_requested, \
+         epoch, managed, replaced, username, heartbeat_at, created_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 0, $9, $10, 0, $11, $12, $12) RETURNING id",
+        params![
+            entity,
+            &name,
+            new.instance.clone(),
+            &new.hostname,
+            &new.version,
+            &new.config,
+            new.max_jobs,
+            AgentStatus::Polling.code(),
+            epoch,
+            new.managed,
+            &new.user,
+            now,
+        ],
+    )?;
+    let id = AgentId {
+        entity,
+        number: row.i64(0)?,
+    };
+    for queue in &new.queues {
+        tx.execute(
+            "INSERT INTO agent_queues (entity_id, agent_id, queue_entity_id, queue_id) VALUES ($1, $2, $3, $4) \
+             ON CONFLICT DO NOTHING",
+            params![entity, id.number, queue.entity, queue.number],
+        )?;
+    }
+    if let Some(holder) = holder {
+        let old = AgentId {
+            entity,
+            number: holder.number,
+        };
+        replace(tx, old, id, &name, now)?;
+    }
+    let detail = serde_json::json!({"name": name, "hostname": new.hostname, "epoch": epoch});
+    note(tx, id, "agent-registered", &name, &detail, now)?;
+    find(tx, id)?.ok_or_else(|| Error::not_found("agent", id))
+}
+
+/// What a contact changes.
+enum Touch {
+    /// The agent is gone, ended or replaced.
+    Refused,
+    /// It was heard from a moment ago and says nothing new.
+    Nothing,
+    /// Its last contact, and its status if that is new.
+    Write(Option<AgentStatus>),
+}
+
+fn touch(tx: &mut dyn Tx, id: AgentId, status: Option<AgentStatus>, now: Millis) -> Result<Touch> {
+    let row = tx.query_opt(
+        "SELECT status, heartbeat_at, replaced FROM agents WHERE entity_id = $1 AND id = $2",
+        params![id.entity, id.number],
+    )?;
+    let Some(row) = row else { return Ok(Touch::Refused) };
+    let (known, heard) = (row.i64(0)?, row.i64(1)?);
+    if row.bool(2)? || known == AgentStatus::Killed.code() {
+        return Ok(Touch::Refused);
+    }
+    let changed = status.filter(|status| status.code() != known);
+    // A heartbeat from the future was written before the clock was set back.
+    let recent = (heard..heard + TOUCH_INTERVAL).contains(&now);
+    Ok(if recent && changed.is_none() {
+        Touch::Nothing
+    } else {
+        Touch::Write(changed)
+    })
+}
+
 impl Store {
-    /// Registers an agent, or takes over its name with a new epoch.
+    /// Registers an agent, or takes over its name: with a new id and epoch, and the items that the
+    /// earlier holder of the name holds. The earlier id is then refused.
+    ///
+    /// # Errors
+    /// [`Error::AgentHeld`] if another live instance has the name and `take_over` is not set.
     pub async fn register_agent(&self, agent: NewAgent, now: Millis) -> Result<Agent> {
-        unfinished(agent, now)
+        let now = self.clock(now);
+        self.write(Lane::Control, "register-agent", move |tx| register(tx, &agent, now))
+            .await
     }
-    /// Finds an agent.
+
+    /// Finds an agent; one that was replaced or has ended, too.
     pub async fn agent(&self, id: AgentId) -> Result<Option<Agent>> {
-        unfinished(id, ())
+        self.read(Lane::Control, "agent", move |tx| find(tx, id)).await
     }
-    /// Finds an agent by name.
+
+    /// Finds the present agent of a name.
     pub async fn agent_by_name(&self, entity: &str, name: &str) -> Result<Option<Agent>> {
-        unfinished(entity, name)
+        let names = [entity.to_owned(), name.to_owned()];
+        self.read(Lane::Control, "agent-by-name", move |tx| {
+            let [entity, name] = &names;
+            let row = tx.query_opt(
+                &format!("SELECT {COLUMNS} {FROM} WHERE e.name = $1 AND a.name = $2 AND a.replaced = 0"),
+                params![entity, name],
+            )?;
+            row.map(|row| read_with_queues(tx, &row)).transpose()
+        })
+        .await
     }
-    /// The agents of an entity, newest first.
+
+    /// The agents of an entity, newest first, without those that were replaced.
     pub async fn agents(&self, entity: &str) -> Result<Vec<Agent>> {
-        unfinished(entity, ())
+        let entity = entity.to_owned();
+        self.read(Lane::Control, "agents", move |tx| {
+            let rows = tx.query(
+                &format!("SELECT {COLUMNS} {FROM} WHERE e.name = $1 AND a.replaced = 0 ORDER BY a.id DESC"),
+                params![&entity],
+            )?;
+            rows.iter().map(|row| read_with_queues(tx, row)).collect()
+        })
+        .await
     }
-    /// Notes that an agent was heard from, and what it said. Killed agents stay killed. Writes at
-    /// most once in five seconds unless something changed.
+
+    /// Notes that an agent was heard from, and what it said. `false` if it is unknown, has ended or
+    /// was replaced. Writes at most once in five seconds unless something changed.
     pub async fn touch_agent(&self, id: AgentId, status: Option<AgentStatus>, now: Millis) -> Result<bool> {
-        unfinished((id, status), now)
+        let now = self.clock(now);
+        // Thousands of idle agents ask all the time: only those with news reach the writer.
+        match self
+            .read(Lane::Control, "touch-agent", move |tx| touch(tx, id, status, now))
+            .await?
+        {
+            Touch::Refused => return Ok(false),
+            Touch::Nothing => return Ok(true),
+            Touch::Write(_) => {}
+        }
+        self.write(Lane::Control, "touch-agent", move |tx| {
+            let changed = match touch(tx, id, status, now)? {
+                Touch::Refused => return Ok(false),
+                Touch::Nothing => return Ok(true),
+                Touch::Write(changed) => changed,
+            };
+            tx.execute(
+                "UPDATE agents SET heartbeat_at = $3, status = COALESCE(CAST($4 AS BIGINT), status) \
+                 WHERE entity_id = $1 AND id = $2 AND replaced = 0",
+                params![id.entity, id.number, now, changed.map(AgentStatus::code)],
+            )?;
+            if let Some(status) = changed {
+                note(
+                    tx,
+                    id,
+                    "agent-status",
+                    "",
+                    &serde_json::json!({"status": status.as_str()}),
+                    now,
+                )?;
+            }
+            Ok(true)
+        })
+        .await
     }
+
     /// Asks an agent to drain, or takes that back.
-    pub async fn request_drain(&self, id: AgentId, drain: bool) -> Result<()> {
-        unfinished(id, drain)
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such agent.
+    pub async fn request_drain(&self, id: AgentId, drain: bool, now: Millis) -> Result<()> {
+        self.write(Lane::Control, "request-drain", move |tx| {
+            let row = tx.query_opt(
+                &format!(
+                    "SELECT drain_requested FROM agents WHERE entity_id = $1 AND id = $2{}",
+                    tx.for_update()
+                ),
+                params![id.entity, id.number],
+            )?;
+            let row = row.ok_or_else(|| Error::not_found("agent", id))?;
+            if row.bool(0)? == drain {
+                return Ok(());
+            }
+            tx.execute(
+                "UPDATE agents SET drain_requested = $3 WHERE entity_id = $1 AND id = $2",
+                params![id.entity, id.number, drain],
+            )?;
+            note(tx, id, "agent-status", "", &serde_json::json!({"drain": drain}), now)
+        })
+        .await
     }
-    /// The items that an agent holds.
+
+    /// The items that an agent holds, oldest first.
     pub async fn held_items(&self, id: AgentId) -> Result<Vec<Item>> {
-        unfinished(id, ())
+        self.read(Lane::Control, "held-items", move |tx| {
+            items::row::select(
+                tx,
+                "WHERE i.agent_id = $2 AND i.agent_entity_id = $1 AND i.state IN (1, 2, 3) ORDER BY i.id",
+                params![id.entity, id.number],
+            )
+        })
+        .await
     }
-    /// The live agents that serve a queue and how busy they are.
+
+    /// The live agents that serve a queue and how busy they are, by name.
     pub async fn queue_agents(&self, queue: QueueId, now: Millis) -> Result<Vec<(Agent, AgentLoad)>> {
-        unfinished(queue, now)
+        let now = self.clock(now);
+        self.read(Lane::Control, "queue-agents", move |tx| {
+            let heard_since = clock::heard_since(tx)?;
+            let rows = tx.query(
+                &format!(
+                    "SELECT {COLUMNS}, (SELECT COUNT(*) FROM items AS i WHERE i.agent_id = a.id \
+                     AND i.agent_entity_id = a.entity_id AND i.state IN (1, 2, 3)) {FROM} \
+                     JOIN agent_queues AS q ON q.entity_id = a.entity_id AND q.agent_id = a.id \
+                     WHERE q.queue_entity_id = $1 AND q.queue_id = $2 AND a.replaced = 0 AND a.status <> $3 ORDER BY a.name"
+                ),
+                params![queue.entity, queue.number, AgentStatus::Killed.code()],
+            )?;
+            let mut agents = Vec::with_capacity(rows.len());
+            for row in &rows {
+                let agent = read_with_queues(tx, row)?;
+                if agent.heartbeat_at.max(heard_since) + AGENT_TERM <= now {
+                    continue;
+                }
+                let load = AgentLoad {
+                    name: agent.name.clone(),
+                    running: row.i64(15)?,
+                    max_jobs: agent.max_jobs,
+                    draining: agent.drain_requested || agent.status == AgentStatus::Draining,
+                };
+                agents.push((agent, load));
+            }
+            Ok(agents)
+        })
+        .await
     }
 }

@@ -28,11 +28,16 @@ pub use error::{Error, Result};
 pub use options::{Database, Options};
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 /// A handle to the database; cheap to clone.
 #[derive(Clone)]
 pub struct Store {
     engine: Arc<engine::Engine>,
+    /// Which queue the next lease looks at first.
+    turn: Arc<AtomicUsize>,
+    /// Whether the tick has had a turn since the store was opened.
+    ticked: Arc<AtomicBool>,
 }
 
 /// One page of a listing.

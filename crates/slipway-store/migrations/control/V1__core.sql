@@ -107,6 +107,7 @@ CREATE TABLE items (
 CREATE INDEX items_ready ON items (queue_id, priority, id) WHERE state = 0;
 CREATE INDEX items_deadline ON items (deadline) WHERE deadline IS NOT NULL;
 CREATE INDEX items_held ON items (agent_id) WHERE state IN (1, 2, 3);
+CREATE INDEX items_active ON items (queue_id) WHERE state IN (1, 2, 3);
 CREATE INDEX items_succeeded ON items (queue_id, ended_at) WHERE state = 4;
 CREATE INDEX items_by_queue ON items (queue_id, id);
 CREATE INDEX items_by_run ON items (run_id) WHERE run_id IS NOT NULL;
@@ -124,12 +125,13 @@ CREATE TABLE pushes (
     id {id},
     entity_id BIGINT NOT NULL,
     key_id BIGINT NOT NULL,
-    token {bytes} NOT NULL,
+    token TEXT NOT NULL,
     item_id BIGINT NOT NULL,
     at BIGINT NOT NULL,
     {postgres:PRIMARY KEY (entity_id, id),}
     UNIQUE (entity_id, key_id, token)
 );
+CREATE INDEX pushes_by_age ON pushes (at);
 
 -- The record, in commit order: (major, id).
 CREATE TABLE events (

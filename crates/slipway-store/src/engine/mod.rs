@@ -11,12 +11,15 @@
 //! `ON CONFLICT`, `RETURNING`, explicit `CAST` where a parameter's type is not evident. Many rows
 //! travel as one JSON array: see [`Tx::records`].
 
+mod bulk;
 mod inbox;
 mod job;
 mod migrations;
 mod postgres;
 mod sqlite;
 mod value;
+
+use std::sync::Arc;
 
 use slipway_model::Millis;
 use tokio::sync::{oneshot, watch};
@@ -25,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::options::{Database, Options};
 use crate::{Store, failpoint};
 
+pub(crate) use bulk::{insert_all, next_numbers};
 pub use value::{Row, Value};
 
 use job::{Job, Task};
@@ -206,7 +210,9 @@ impl Store {
             .await
             .map_err(|_| Error::Internal("opening the store panicked".to_owned()))??;
         Ok(Self {
-            engine: std::sync::Arc::new(engine),
+            engine: Arc::new(engine),
+            turn: Arc::default(),
+            ticked: Arc::default(),
         })
     }
 

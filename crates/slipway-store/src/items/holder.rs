@@ -1,0 +1,538 @@
+//! What agents do with items: lease, acknowledge, start, renew, finish, hand back.
+
+use std::sync::atomic::Ordering;
+
+use slipway_model::Millis;
+use slipway_model::id::{AgentId, ItemId, LeaseHandle, QueueId, RunName};
+use slipway_model::item::{Effect, Failure, ItemEvent, ItemState, LEASE_TERM, MAX_PREEMPTIONS, Refusal, transition};
+
+use super::step::{self, Answer, Batch, End, Stale};
+use super::{Acked, Leased, Outcome, Report, ReturnCause, row};
+use crate::engine::{Dialect, Field, Lane, Tx, Value, params};
+use crate::events::{self, NewEvent};
+use crate::{Result, Store, agents, runs};
+
+/// How many items one call leases at most.
+pub const MAX_LEASE: usize = 1000;
+
+/// A request for items.
+struct Request {
+    agent: Option<AgentId>,
+    managed: bool,
+    now: Millis,
+}
+
+/// Takes the first items of one queue, in order.
+fn claim(tx: &mut dyn Tx, request: &Request, queue: QueueId, limit: usize) -> Result<Vec<ItemId>> {
+    let skip = match tx.dialect() {
+        Dialect::Sqlite => "",
+        Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
+    };
+    let rows = tx.query(
+        &format!(
+            "WITH ready AS MATERIALIZED (SELECT entity_id, id FROM items WHERE queue_id = $2 AND entity_id = $1 \
+             AND state = 0 ORDER BY priority, id LIMIT $3{skip}) \
+             UPDATE items SET state = 1, epoch = epoch + 1, agent_entity_id = $4, agent_id = $5, managed = $6, \
+             leased_at = $7, deadline = $8 FROM ready \
+             WHERE items.entity_id = ready.entity_id AND items.id = ready.id RETURNING items.id, items.priority"
+        ),
+        params![
+            queue.entity,
+            queue.number,
+            i64::try_from(limit).unwrap_or(i64::MAX),
+            request.agent.map(|agent| agent.entity),
+            request.agent.map(|agent| agent.number),
+            request.managed,
+            request.now,
+            request.now + LEASE_TERM,
+        ],
+    )?;
+    // The order of RETURNING is nobody's promise.
+    let mut taken = rows
+        .iter()
+        .map(|row| Ok((row.i64(1)?, row.i64(0)?)))
+        .collect::<Result<Vec<_>>>()?;
+    taken.sort_unstable();
+    Ok(taken
+        .into_iter()
+        .map(|(_, number)| ItemId {
+            entity: queue.entity,
+            number,
+        })
+        .collect())
+}
+
+/// The queues that hand items out, in the order given.
+fn open_queues(tx: &mut dyn Tx, queues: &[QueueId]) -> Result<Vec<QueueId>> {
+    let list: Vec<(usize, i64, i64)> = queues
+        .iter()
+        .enumerate()
+        .map(|(place, queue)| (place, queue.entity, queue.number))
+        .collect();
+    let records = tx.records(
+        "$1",
+        &[("place", Field::Int), ("entity_id", Field::Int), ("id", Field::Int)],
+    );
+    let rows = tx.query(
+        &format!(
+            "SELECT q.entity_id, q.id FROM {records} AS r JOIN queues AS q \
+             ON q.entity_id = r.entity_id AND q.id = r.id WHERE q.paused = 0 ORDER BY r.place"
+        ),
+        params![serde_json::json!(list).to_string()],
+    )?;
+    rows.iter()
+        .map(|row| {
+            Ok(QueueId {
+                entity: row.i64(0)?,
+                number: row.i64(1)?,
+            })
+        })
+        .collect()
+}
+
+/// Takes items from queues in turn, beginning with another one each time: first a fair share of
+/// each, then what is left of the limit from whoever has more.
+fn take_in_turn(
+    tx: &mut dyn Tx,
+    request: &Request,
+    queues: &[QueueId],
+    limit: usize,
+    turn: usize,
+) -> Result<Vec<ItemId>> {
+    let mut open = open_queues(tx, queues)?;
+    if open.is_empty() {
+        return Ok(Vec::new());
+    }
+    let start = turn % open.len();
+    open.rotate_left(start);
+    let mut taken = Vec::new();
+    let mut share = limit.div_ceil(open.len());
+    while !open.is_empty() && taken.len() < limit {
+        let mut more = Vec::new();
+        for queue in open {
+            let wanted = share.min(limit - taken.len());
+            if wanted == 0 {
+                break;
+            }
+            let claimed = claim(tx, request, queue, wanted)?;
+            if claimed.len() == wanted {
+                more.push(queue);
+            }
+            taken.extend(claimed);
+        }
+        open = more;
+        share = limit - taken.len();
+    }
+    Ok(taken)
+}
+
+fn lease(tx: &mut dyn Tx, request: &Request, queues: &[QueueId], limit: usize, turn: usize) -> Result<Vec<Leased>> {
+    let actor = match request.agent {
+        Some(agent) => match agents::may_lease(tx, agent)? {
+            Some(name) => name,
+            None => return Ok(Vec::new()),
+        },
+        None => String::new(),
+    };
+    let taken = take_in_turn(tx, request, queues, limit, turn)?;
+    if taken.is_empty() {
+        return Ok(Vec::new());
+    }
+    let list: Vec<(usize, i64, i64)> = taken
+        .iter()
+        .enumerate()
+        .map(|(place, item)| (place, item.entity, item.number))
+        .collect();
+    let records = tx.records(
+        "$1",
+        &[("place", Field::Int), ("entity_id", Field::Int), ("id", Field::Int)],
+    );
+    let items = row::select(
+        tx,
+        &format!("JOIN {records} AS r ON i.entity_id = r.entity_id AND i.id = r.id ORDER BY r.place"),
+        params![serde_json::json!(list).to_string()],
+    )?;
+    let record: Vec<NewEvent> = items
+        .iter()
+        .map(|item| {
+            let detail = serde_json::json!({"epoch": item.epoch, "attempt": item.attempt}).to_string();
+            item.event("leased", &actor, detail)
+        })
+        .collect();
+    events::append(tx, request.now, &record)?;
+    Ok(items
+        .into_iter()
+        .map(|item| Leased {
+            handle: LeaseHandle {
+                item: item.id,
+                epoch: item.epoch,
+            },
+            item,
+        })
+        .collect())
+}
+
+fn ack(tx: &mut dyn Tx, acks: &[(LeaseHandle, RunName)], now: Millis) -> Result<Vec<Acked>> {
+    let handles: Vec<LeaseHandle> = acks.iter().map(|(handle, _)| *handle).collect();
+    let batch = Batch {
+        // An agent that records no starts may have started: its lease no longer runs out.
+        set: "state = 2, run_entity = r.run_entity, run_project = r.run_project, run_id = r.run_id, \
+              deadline = CASE WHEN items.managed = 1 THEN CAST($2 AS BIGINT) END",
+        guard: "items.state = 1",
+        fields: &[
+            ("run_entity", Field::Text),
+            ("run_project", Field::Text),
+            ("run_id", Field::Text),
+        ],
+        params: vec![Value::from(now + LEASE_TERM)],
+    };
+    let mut moved = step::update(tx, batch, &handles, |place| {
+        acks.get(place).map_or_else(Vec::new, |(_, run)| {
+            vec![
+                run.entity.as_str().into(),
+                run.project.as_str().into(),
+                run.run.as_str().into(),
+            ]
+        })
+    })?;
+    let mut record = Vec::with_capacity(moved.len());
+    let mut answers = Vec::with_capacity(acks.len());
+    for (handle, run) in acks {
+        if let Some(item) = moved.remove(&handle.item) {
+            runs::ensure_pending(tx, run, &item.author, item.id, now)?;
+            let detail = serde_json::json!({"run": run.to_string(), "attempt": item.attempt}).to_string();
+            record.push(item.event("acked", detail));
+            answers.push(Acked::Yes);
+            continue;
+        }
+        let answer = match step::unmoved(tx, *handle, &ItemEvent::Ack, Stale::Ignore, now)? {
+            Err(refusal) => Acked::No(refusal),
+            Ok(()) => {
+                let item = row::require(tx, handle.item)?;
+                if item.run.as_ref() == Some(run) {
+                    Acked::Yes
+                } else {
+                    Acked::No(Refusal::State(item.state))
+                }
+            }
+        };
+        answers.push(answer);
+    }
+    events::append(tx, now, &record)?;
+    Ok(answers)
+}
+
+/// A batch without fields of its own, recorded as `kind`.
+fn advance(
+    tx: &mut dyn Tx,
+    handles: &[LeaseHandle],
+    batch: Batch<'_>,
+    event: &ItemEvent,
+    kind: &'static str,
+    now: Millis,
+) -> Result<Vec<Answer<()>>> {
+    let moved = step::update(tx, batch, handles, |_| Vec::new())?;
+    let record: Vec<NewEvent> = handles
+        .iter()
+        .filter_map(|handle| moved.get(&handle.item))
+        .map(|item| item.event(kind, serde_json::json!({"attempt": item.attempt}).to_string()))
+        .collect();
+    events::append(tx, now, &record)?;
+    step::answers(tx, handles, moved, |_| event.clone(), Stale::Ignore, now)
+}
+
+fn renew(tx: &mut dyn Tx, agent: AgentId, handles: &[LeaseHandle], now: Millis) -> Result<Vec<Answer<bool>>> {
+    const HELD: &str = "items.state IN (1, 2, 3) AND items.agent_entity_id = $2 AND items.agent_id = $3";
+    let holder = || vec![Value::from(agent.entity), Value::from(agent.number)];
+    let found = Batch {
+        set: "lost_since = NULL",
+        guard: &format!("{HELD} AND items.lost_since IS NOT NULL"),
+        fields: &[],
+        params: holder(),
+    };
+    let found = step::update(tx, found, handles, |_| Vec::new())?;
+    let record: Vec<NewEvent> = found
+        .values()
+        .map(|item| item.event("found", "{}".to_owned()))
+        .collect();
+    events::append(tx, now, &record)?;
+
+    let mut params = holder();
+    params.push(Value::from(now + LEASE_TERM));
+    let renewed = Batch {
+        set: "deadline = CASE WHEN items.deadline IS NULL THEN NULL ELSE CAST($4 AS BIGINT) END",
+        guard: HELD,
+        fields: &[],
+        params,
+    };
+    let renewed = step::update(tx, renewed, handles, |_| Vec::new())?;
+    handles
+        .iter()
+        .map(|handle| {
+            if let Some(item) = renewed.get(&handle.item) {
+                return Ok(Ok(item.stop_requested));
+            }
+            Ok(Err(match step::facts(tx, handle.item)? {
+                Some((facts, _)) if facts.epoch == handle.epoch && !facts.state.is_held() => {
+                    Refusal::State(facts.state)
+                }
+                _ => Refusal::Stale,
+            }))
+        })
+        .collect()
+}
+
+/// The event and the end of an outcome.
+const fn ending(outcome: &Outcome) -> (ItemEvent, ItemState) {
+    match outcome {
+        Outcome::Finished => (ItemEvent::Succeed, ItemState::Finished),
+        Outcome::Failed(_) => (ItemEvent::Fail, ItemState::Failed),
+        Outcome::Killed => (ItemEvent::Kill, ItemState::Killed),
+    }
+}
+
+fn finish(tx: &mut dyn Tx, reports: &[Report], now: Millis) -> Result<Vec<Answer<()>>> {
+    let handles: Vec<LeaseHandle> = reports.iter().map(|report| report.handle).collect();
+    let failures = reports
+        .iter()
+        .map(|report| match &report.outcome {
+            Outcome::Failed(failure) => step::failure_text(failure).map(Some),
+            Outcome::Finished | Outcome::Killed => Ok(None),
+        })
+        .collect::<Result<Vec<_>>>()?;
+    let batch = Batch {
+        set: "state = r.state, deadline = NULL, lost_since = NULL, ended_at = $2, \
+              failure = COALESCE(r.failure, items.failure), exit_code = r.exit_code",
+        guard: "((r.state = 4 AND items.state IN (2, 3, 6)) OR (r.state = 5 AND items.state IN (1, 2, 3, 6)) \
+                OR (r.state = 7 AND items.state IN (0, 1, 2, 3, 6)))",
+        fields: &[
+            ("state", Field::Int),
+            ("exit_code", Field::Int),
+            ("failure", Field::Text),
+        ],
+        params: vec![Value::from(now)],
+    };
+    let moved = step::update(tx, batch, &handles, |place| {
+        reports.get(place).map_or_else(Vec::new, |report| {
+            vec![
+                ending(&report.outcome).1.code().into(),
+                report.exit_code.into(),
+                failures.get(place).cloned().flatten().into(),
+            ]
+        })
+    })?;
+    let mut record = Vec::with_capacity(moved.len());
+    let mut noted = std::collections::HashSet::new();
+    for report in reports {
+        let Some(item) = moved.get(&report.handle.item).filter(|item| noted.insert(item.id)) else {
+            continue;
+        };
+        let state = ending(&report.outcome).1;
+        let failure = match &report.outcome {
+            Outcome::Failed(failure) => Some(failure),
+            Outcome::Finished | Outcome::Killed => None,
+        };
+        record.push(item.event(step::kind(state), step::end_detail(failure, report.exit_code)));
+        if let (Some(run), Some(state)) = (&item.run, step::run_state(state)) {
+            runs::end_with_item(tx, run, state, now)?;
+        }
+    }
+    events::append(tx, now, &record)?;
+    let event = |place: usize| {
+        reports
+            .get(place)
+            .map_or(ItemEvent::Fail, |report| ending(&report.outcome).0)
+    };
+    step::answers(tx, &handles, moved, event, Stale::Note("finish"), now)
+}
+
+fn hand_back(tx: &mut dyn Tx, handle: LeaseHandle, cause: ReturnCause, now: Millis) -> Result<Answer<()>> {
+    let (event, why) = match cause {
+        ReturnCause::Released => (ItemEvent::Release, "released"),
+        ReturnCause::Absent => (ItemEvent::ReportAbsent, "absent"),
+        ReturnCause::Preempted => (ItemEvent::Preempt, "preempted"),
+    };
+    row::lock(tx, handle.item)?;
+    let Some(item) = row::find(tx, handle.item)? else {
+        return Ok(Err(Refusal::Stale));
+    };
+    let new_attempt = match transition(item.facts(), &event, Some(handle.epoch)) {
+        Ok(Effect::Requeue { new_attempt }) => new_attempt,
+        Ok(Effect::None | Effect::To(_)) => return Ok(Ok(())),
+        Err(_) => return step::unmoved(tx, handle, &event, Stale::Note("return"), now),
+    };
+    if cause == ReturnCause::Preempted {
+        if item.preemptions >= MAX_PREEMPTIONS {
+            let failure = Failure {
+                stage: "run".to_owned(),
+                message: format!(
+                    "The job was preempted {} times; queue it on a resource that lets it finish",
+                    item.preemptions + 1
+                ),
+                reason: "preempted".to_owned(),
+                file_paths: Vec::new(),
+            };
+            let failed = End {
+                state: ItemState::Failed,
+                failure: Some(&failure),
+                exit_code: None,
+                actor: "",
+            };
+            return step::end(tx, &item, &failed, now).map(Ok);
+        }
+        tx.execute(
+            "UPDATE items SET preemptions = preemptions + 1 WHERE entity_id = $1 AND id = $2",
+            params![item.id.entity, item.id.number],
+        )?;
+    }
+    step::requeue(tx, &item, new_attempt, why, now).map(|_| Ok(()))
+}
+
+fn warn(tx: &mut dyn Tx, handle: LeaseHandle, warning: &Failure, now: Millis) -> Result<Answer<()>> {
+    let batch = Batch {
+        set: "warning = r.warning",
+        guard: "items.state <> 0",
+        fields: &[("warning", Field::Text)],
+        params: Vec::new(),
+    };
+    let text = step::failure_text(warning)?;
+    let moved = step::update(tx, batch, &[handle], |_| vec![text.as_str().into()])?;
+    match moved.get(&handle.item) {
+        Some(item) => {
+            events::append(tx, now, &[item.event("warning", step::end_detail(Some(warning), None))])?;
+            Ok(Ok(()))
+        }
+        None => step::unmoved(tx, handle, &ItemEvent::Start, Stale::Note("warning"), now),
+    }
+}
+
+impl Store {
+    /// Leases up to `limit` items (at most [`MAX_LEASE`]) from these queues, taking them in turn;
+    /// each queue in order of priority, then submission. Nothing from paused queues or for agents
+    /// that drain, have ended or were replaced. `managed`: the agent renews leases and reports
+    /// starts and outcomes (ours); others only acknowledge.
+    pub async fn lease(
+        &self,
+        agent: Option<AgentId>,
+        queues: Vec<QueueId>,
+        limit: usize,
+        managed: bool,
+        now: Millis,
+    ) -> Result<Vec<Leased>> {
+        let request = Request {
+            agent,
+            managed,
+            now: self.clock(now),
+        };
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let limit = limit.min(MAX_LEASE);
+        self.write(Lane::Control, "lease", move |tx| {
+            lease(tx, &request, &queues, limit, turn)
+        })
+        .await
+    }
+
+    /// Names the run of each item; idempotent per handle and run. Makes the run, pending, if it
+    /// does not exist, attributed to the item's author.
+    pub async fn ack(&self, acks: Vec<(LeaseHandle, RunName)>, now: Millis) -> Result<Vec<Acked>> {
+        let now = self.clock(now);
+        self.write(Lane::Control, "ack", move |tx| ack(tx, &acks, now)).await
+    }
+
+    /// Records, before the workload is created, that each item's attempt starts. Idempotent per
+    /// handle.
+    pub async fn start(&self, handles: Vec<LeaseHandle>, now: Millis) -> Result<Vec<std::result::Result<(), Refusal>>> {
+        let now = self.clock(now);
+        self.write(Lane::Control, "start", move |tx| {
+            let batch = Batch {
+                set: "start_recorded = 1",
+                guard: "items.state = 2 AND items.start_recorded = 0",
+                fields: &[],
+                params: Vec::new(),
+            };
+            advance(tx, &handles, batch, &ItemEvent::Start, "started", now)
+        })
+        .await
+    }
+
+    /// Notes that the workload runs (our agent) and moves the item to running.
+    pub async fn running(
+        &self,
+        handles: Vec<LeaseHandle>,
+        now: Millis,
+    ) -> Result<Vec<std::result::Result<(), Refusal>>> {
+        let now = self.clock(now);
+        self.write(Lane::Control, "running", move |tx| {
+            let batch = Batch {
+                set: "state = 3, started_at = COALESCE(items.started_at, CAST($2 AS BIGINT)), warning = NULL",
+                guard: "items.state = 2",
+                fields: &[],
+                params: vec![Value::from(now)],
+            };
+            advance(tx, &handles, batch, &ItemEvent::RunStarted, "running", now)
+        })
+        .await
+    }
+
+    /// Extends the leases of an agent that was heard from; returns, per handle, whether somebody
+    /// asked the item to stop, or why the agent holds it no longer.
+    pub async fn renew(
+        &self,
+        agent: AgentId,
+        handles: Vec<LeaseHandle>,
+        now: Millis,
+    ) -> Result<Vec<std::result::Result<bool, Refusal>>> {
+        let now = self.clock(now);
+        self.write(Lane::Control, "renew", move |tx| renew(tx, agent, &handles, now))
+            .await
+    }
+
+    /// Ends items by the report of the agent that holds them, and their runs, unless the run
+    /// reported its own end. A stale report changes nothing but the item's record.
+    pub async fn finish(&self, reports: Vec<Report>, now: Millis) -> Result<Vec<std::result::Result<(), Refusal>>> {
+        let now = self.clock(now);
+        self.write(Lane::Control, "finish", move |tx| finish(tx, &reports, now))
+            .await
+    }
+
+    /// Gives an item back. One that somebody asked to stop ends as killed instead.
+    pub async fn hand_back(
+        &self,
+        handle: LeaseHandle,
+        cause: ReturnCause,
+        now: Millis,
+    ) -> Result<std::result::Result<(), Refusal>> {
+        let now = self.clock(now);
+        self.write(Lane::Control, "hand-back", move |tx| hand_back(tx, handle, cause, now))
+            .await
+    }
+
+    /// Fails an item by the report of any agent. A stale handle changes nothing but the item's
+    /// record, and answers `Ok(Err(Stale))`.
+    pub async fn fail(
+        &self,
+        handle: LeaseHandle,
+        failure: Failure,
+        now: Millis,
+    ) -> Result<std::result::Result<(), Refusal>> {
+        let report = Report {
+            handle,
+            outcome: Outcome::Failed(failure),
+            exit_code: None,
+        };
+        let answers = self.finish(vec![report], now).await?;
+        Ok(answers.into_iter().next().unwrap_or(Err(Refusal::Stale)))
+    }
+
+    /// Attaches a warning to an item that was handed out.
+    pub async fn warn(
+        &self,
+        handle: LeaseHandle,
+        warning: Failure,
+        now: Millis,
+    ) -> Result<std::result::Result<(), Refusal>> {
+        let now = self.clock(now);
+        self.write(Lane::Control, "warn", move |tx| warn(tx, handle, &warning, now))
+            .await
+    }
+}

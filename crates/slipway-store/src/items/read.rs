@@ -1,0 +1,126 @@
+//! Reading items.
+
+use slipway_model::id::{ItemId, QueueId};
+use slipway_model::item::ItemState;
+
+use super::{Item, ItemFilter, row};
+use crate::engine::{Lane, Tx, Value, params};
+use crate::{Page, Result, Store};
+
+/// A clause and its parameters.
+fn clause(filter: &ItemFilter, after: Option<i64>, limit: i64) -> (String, Vec<Value>) {
+    let mut terms = Vec::new();
+    let mut values: Vec<Value> = Vec::new();
+    let mut term = |column: &str, value: Value| {
+        values.push(value);
+        terms.push(format!("i.{column} = ${}", values.len()));
+    };
+    if let Some(queue) = filter.queue {
+        term("entity_id", queue.entity.into());
+        term("queue_id", queue.number.into());
+    }
+    if let Some(entity) = filter.entity {
+        term("entity_id", entity.into());
+    }
+    if let Some(agent) = filter.agent {
+        term("agent_entity_id", agent.entity.into());
+        term("agent_id", agent.number.into());
+    }
+    if let Some(author) = &filter.author {
+        term("author", author.into());
+    }
+    if let Some(run) = &filter.run {
+        term("run_id", (&run.run).into());
+        term("run_project", (&run.project).into());
+        term("run_entity", (&run.entity).into());
+    }
+    if filter.agent.is_some() {
+        terms.push("i.state IN (1, 2, 3)".to_owned());
+    }
+    if !filter.states.is_empty() {
+        let codes: Vec<String> = filter.states.iter().map(|state| state.code().to_string()).collect();
+        terms.push(format!("i.state IN ({})", codes.join(", ")));
+    }
+    if let Some(after) = after {
+        values.push(after.into());
+        terms.push(format!("i.id < ${}", values.len()));
+    }
+    values.push(limit.into());
+    let filter = if terms.is_empty() {
+        String::new()
+    } else {
+        format!("WHERE {} ", terms.join(" AND "))
+    };
+    (format!("{filter}ORDER BY i.id DESC LIMIT ${}", values.len()), values)
+}
+
+/// Cuts the row off that only tells whether more follow.
+fn page(mut rows: Vec<Item>, limit: usize) -> Page<Item> {
+    let more = rows.len() > limit;
+    rows.truncate(limit);
+    Page { rows, more }
+}
+
+fn one_more(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
+}
+
+fn position(tx: &mut dyn Tx, id: ItemId) -> Result<Option<u64>> {
+    let Some(row) = tx.query_opt(
+        "SELECT queue_id, priority FROM items WHERE entity_id = $1 AND id = $2 AND state = 0",
+        params![id.entity, id.number],
+    )?
+    else {
+        return Ok(None);
+    };
+    let before = tx.query_one(
+        "SELECT (SELECT COUNT(*) FROM items WHERE entity_id = $1 AND queue_id = $2 AND state = 0 AND priority < $3) \
+         + (SELECT COUNT(*) FROM items WHERE entity_id = $1 AND queue_id = $2 AND state = 0 AND priority = $3 \
+         AND id < $4)",
+        params![id.entity, row.i64(0)?, row.i64(1)?, id.number],
+    )?;
+    Ok(u64::try_from(before.i64(0)?).ok().map(|before| before + 1))
+}
+
+impl Store {
+    /// Finds an item.
+    pub async fn item(&self, id: ItemId) -> Result<Option<Item>> {
+        self.read(Lane::Control, "item", move |tx| row::find(tx, id)).await
+    }
+
+    /// Lists items, newest first (`after`: the last number of the previous page).
+    pub async fn items(&self, filter: ItemFilter, after: Option<i64>, limit: usize) -> Result<Page<Item>> {
+        self.read(Lane::Control, "items", move |tx| {
+            let (clause, values) = clause(&filter, after, one_more(limit));
+            Ok(page(row::select(tx, &clause, &values)?, limit))
+        })
+        .await
+    }
+
+    /// Lists the waiting items of a queue in the order in which they will run.
+    pub async fn waiting(&self, queue: QueueId, offset: usize, limit: usize) -> Result<Page<Item>> {
+        self.read(Lane::Control, "waiting", move |tx| {
+            let rows = row::select(
+                tx,
+                &format!(
+                    "WHERE i.entity_id = $1 AND i.queue_id = $2 AND i.state = {} ORDER BY i.priority, i.id \
+                     LIMIT $3 OFFSET $4",
+                    ItemState::Pending.code()
+                ),
+                params![
+                    queue.entity,
+                    queue.number,
+                    one_more(limit),
+                    i64::try_from(offset).unwrap_or(i64::MAX),
+                ],
+            )?;
+            Ok(page(rows, limit))
+        })
+        .await
+    }
+
+    /// 1 for the item that runs next; `None` if it does not wait.
+    pub async fn position(&self, item: ItemId) -> Result<Option<u64>> {
+        self.read(Lane::Control, "position", move |tx| position(tx, item)).await
+    }
+}

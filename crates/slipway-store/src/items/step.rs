@@ -1,0 +1,323 @@
+//! One step of items: the guarded batch update, the answer for those that it did not move, and the
+//! single steps (end, requeue) that several operations share.
+
+use std::collections::HashMap;
+
+use slipway_model::Millis;
+use slipway_model::id::{AgentId, ItemId, LeaseHandle, RunName};
+use slipway_model::item::{Effect, Failure, ItemEvent, ItemFacts, ItemState, Refusal, transition};
+use slipway_model::run::RunState;
+
+use super::{Item, row};
+use crate::engine::{Field, Tx, Value, params};
+use crate::events::{self, NewEvent};
+use crate::{Error, Result, runs};
+
+/// The answer for one handle of a batch.
+pub(super) type Answer<T> = std::result::Result<T, Refusal>;
+
+/// An item that a batch moved, as it is now.
+#[derive(Debug, Clone)]
+pub(super) struct Moved {
+    pub(super) id: ItemId,
+    pub(super) queue: i64,
+    pub(super) agent: Option<AgentId>,
+    pub(super) author: String,
+    pub(super) attempt: i64,
+    pub(super) stop_requested: bool,
+    pub(super) run: Option<RunName>,
+}
+
+impl Moved {
+    /// An event about it.
+    pub(super) fn event(&self, kind: &'static str, detail: String) -> NewEvent {
+        NewEvent {
+            entity: self.id.entity,
+            kind,
+            queue: Some(self.queue),
+            item: Some(self.id.number),
+            agent: self.agent,
+            actor: String::new(),
+            detail,
+        }
+    }
+}
+
+impl Item {
+    /// An event about it.
+    pub(super) fn event(&self, kind: &'static str, actor: &str, detail: String) -> NewEvent {
+        NewEvent {
+            entity: self.id.entity,
+            kind,
+            queue: Some(self.queue.number),
+            item: Some(self.id.number),
+            agent: self.agent,
+            actor: actor.to_owned(),
+            detail,
+        }
+    }
+}
+
+/// One batch update: what it sets, in which states, and what it needs to know beyond the handle.
+pub(super) struct Batch<'a> {
+    /// `SET` clause; the batch's own fields are columns of `r`.
+    pub(super) set: &'a str,
+    /// Further conditions on `items` and `r`.
+    pub(super) guard: &'a str,
+    /// Further fields of each record, after entity, number and epoch.
+    pub(super) fields: &'a [(&'a str, Field)],
+    /// Parameters from `$2` on.
+    pub(super) params: Vec<Value>,
+}
+
+/// Updates every item whose handle is current and whose state passes the guard, in one statement.
+/// `extra` holds each handle's further fields.
+pub(super) fn update(
+    tx: &mut dyn Tx,
+    batch: Batch<'_>,
+    handles: &[LeaseHandle],
+    extra: impl Fn(usize) -> Vec<serde_json::Value>,
+) -> Result<HashMap<ItemId, Moved>> {
+    if handles.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut fields = vec![("entity_id", Field::Int), ("id", Field::Int), ("epoch", Field::Int)];
+    fields.extend_from_slice(batch.fields);
+    let records: Vec<Vec<serde_json::Value>> = handles
+        .iter()
+        .enumerate()
+        .map(|(place, handle)| {
+            let mut record = vec![
+                handle.item.entity.into(),
+                handle.item.number.into(),
+                handle.epoch.into(),
+            ];
+            record.extend(extra(place));
+            record
+        })
+        .collect();
+    let sql = format!(
+        "UPDATE items SET {} FROM {} AS r WHERE items.entity_id = r.entity_id AND items.id = r.id \
+         AND items.epoch = r.epoch AND {} \
+         RETURNING entity_id, id, queue_id, agent_entity_id, agent_id, author, attempt, stop_requested, run_entity, \
+         run_project, run_id",
+        batch.set,
+        tx.records("$1", &fields),
+        batch.guard
+    );
+    let sql = qualify(&sql);
+    let mut values = vec![Value::from(serde_json::json!(records).to_string())];
+    values.extend(batch.params);
+    let mut moved = HashMap::new();
+    for row in tx.query(&sql, &values)? {
+        let id = ItemId {
+            entity: row.i64(0)?,
+            number: row.i64(1)?,
+        };
+        let item = Moved {
+            id,
+            queue: row.i64(2)?,
+            agent: row::agent(&row, 3)?,
+            author: row.text(5)?,
+            attempt: row.i64(6)?,
+            stop_requested: row.bool(7)?,
+            run: row::run(&row, 8)?,
+        };
+        moved.insert(id, item);
+    }
+    Ok(moved)
+}
+
+/// Names the table in `RETURNING`, where PostgreSQL also sees the records' columns.
+fn qualify(sql: &str) -> String {
+    match sql.rsplit_once("RETURNING ") {
+        Some((head, columns)) => {
+            let columns: Vec<String> = columns.split(", ").map(|column| format!("items.{column}")).collect();
+            format!("{head}RETURNING {}", columns.join(", "))
+        }
+        None => sql.to_owned(),
+    }
+}
+
+/// Whether a stale write is to be noted in the item's record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Stale {
+    /// It changes nothing at all.
+    Ignore,
+    /// It is noted: somebody may look for that report.
+    Note(&'static str),
+}
+
+/// Answers for handles in order: those that moved, and for the others what the state machine says.
+pub(super) fn answers(
+    tx: &mut dyn Tx,
+    handles: &[LeaseHandle],
+    mut moved: HashMap<ItemId, Moved>,
+    event: impl Fn(usize) -> ItemEvent,
+    stale: Stale,
+    now: Millis,
+) -> Result<Vec<Answer<()>>> {
+    handles
+        .iter()
+        .enumerate()
+        .map(|(place, handle)| match moved.remove(&handle.item) {
+            Some(_) => Ok(Ok(())),
+            None => unmoved(tx, *handle, &event(place), stale, now),
+        })
+        .collect()
+}
+
+/// Why a handle's item did not move: nothing to do any more, or a refusal.
+pub(super) fn unmoved(
+    tx: &mut dyn Tx,
+    handle: LeaseHandle,
+    event: &ItemEvent,
+    stale: Stale,
+    now: Millis,
+) -> Result<Answer<()>> {
+    let Some((facts, queue)) = facts(tx, handle.item)? else {
+        return Ok(Err(Refusal::Stale));
+    };
+    match transition(facts, event, Some(handle.epoch)) {
+        Ok(Effect::None) => Ok(Ok(())),
+        Ok(_) => Err(Error::Unavailable(
+            "the item changed at the same moment; send the request again".to_owned(),
+        )),
+        Err(refusal) => {
+            if let (Refusal::Stale, Stale::Note(what)) = (refusal, stale) {
+                note_stale(tx, handle, queue, what, now)?;
+            }
+            Ok(Err(refusal))
+        }
+    }
+}
+
+/// What the state machine knows of an item, and the number of its queue.
+pub(super) fn facts(tx: &mut dyn Tx, item: ItemId) -> Result<Option<(ItemFacts, i64)>> {
+    let sql = format!(
+        "SELECT state, epoch, start_recorded, queue_id FROM items WHERE entity_id = $1 AND id = $2{}",
+        tx.for_update()
+    );
+    tx.query_opt(&sql, params![item.entity, item.number])?
+        .map(|row| {
+            let facts = ItemFacts {
+                state: row::state(row.i64(0)?)?,
+                epoch: row.i64(1)?,
+                start_recorded: row.bool(2)?,
+            };
+            Ok((facts, row.i64(3)?))
+        })
+        .transpose()
+}
+
+fn note_stale(tx: &mut dyn Tx, handle: LeaseHandle, queue: i64, what: &str, now: Millis) -> Result<()> {
+    let event = NewEvent {
+        entity: handle.item.entity,
+        kind: "stale-write",
+        queue: Some(queue),
+        item: Some(handle.item.number),
+        agent: None,
+        actor: String::new(),
+        detail: serde_json::json!({"epoch": handle.epoch, "report": what}).to_string(),
+    };
+    events::append(tx, now, &[event])
+}
+
+/// How an item ends.
+pub(super) struct End<'a> {
+    pub(super) state: ItemState,
+    pub(super) failure: Option<&'a Failure>,
+    pub(super) exit_code: Option<i64>,
+    pub(super) actor: &'a str,
+}
+
+/// The record's word for an end.
+pub(super) const fn kind(state: ItemState) -> &'static str {
+    match state {
+        ItemState::Finished => "finished",
+        ItemState::Failed => "failed",
+        ItemState::Crashed => "crashed",
+        ItemState::Killed => "killed",
+        ItemState::Pending => "requeued",
+        ItemState::Leased => "leased",
+        ItemState::Claimed => "acked",
+        ItemState::Running => "running",
+    }
+}
+
+/// The run's state when its item ended so; `None` while the item goes on.
+pub(super) const fn run_state(state: ItemState) -> Option<RunState> {
+    match state {
+        ItemState::Finished => Some(RunState::Finished),
+        ItemState::Failed => Some(RunState::Failed),
+        ItemState::Killed => Some(RunState::Killed),
+        ItemState::Crashed => Some(RunState::Crashed),
+        ItemState::Pending | ItemState::Leased | ItemState::Claimed | ItemState::Running => None,
+    }
+}
+
+/// Details of an end for the record.
+pub(super) fn end_detail(failure: Option<&Failure>, exit_code: Option<i64>) -> String {
+    match failure {
+        Some(failure) => serde_json::json!({
+            "stage": failure.stage,
+            "reason": failure.reason,
+            "message": failure.message,
+            "exitCode": exit_code,
+        }),
+        None => serde_json::json!({"exitCode": exit_code}),
+    }
+    .to_string()
+}
+
+/// A failure as the item's row keeps it.
+pub(super) fn failure_text(failure: &Failure) -> Result<String> {
+    serde_json::to_string(failure).map_err(|error| Error::Internal(format!("cannot encode a failure: {error}")))
+}
+
+/// Ends an item that this transaction has locked; its run keeps what it said of itself.
+pub(super) fn end(tx: &mut dyn Tx, item: &Item, end: &End<'_>, now: Millis) -> Result<()> {
+    tx.execute(
+        "UPDATE items SET state = $3, deadline = NULL, lost_since = NULL, ended_at = $4, \
+         failure = COALESCE(CAST($5 AS TEXT), failure), exit_code = COALESCE(CAST($6 AS BIGINT), exit_code) \
+         WHERE entity_id = $1 AND id = $2",
+        params![
+            item.id.entity,
+            item.id.number,
+            end.state.code(),
+            now,
+            end.failure.map(failure_text).transpose()?,
+            end.exit_code,
+        ],
+    )?;
+    let event = item.event(kind(end.state), end.actor, end_detail(end.failure, end.exit_code));
+    events::append(tx, now, &[event])?;
+    if let (Some(run), Some(state)) = (&item.run, run_state(end.state)) {
+        runs::end_with_item(tx, run, state, now)?;
+    }
+    Ok(())
+}
+
+/// Puts an item that this transaction has locked back into its queue. One that somebody asked to
+/// stop ends instead.
+pub(super) fn requeue(tx: &mut dyn Tx, item: &Item, new_attempt: bool, why: &str, now: Millis) -> Result<ItemState> {
+    if item.stop_requested {
+        let killed = End {
+            state: ItemState::Killed,
+            failure: None,
+            exit_code: None,
+            actor: "",
+        };
+        end(tx, item, &killed, now)?;
+        return Ok(ItemState::Killed);
+    }
+    tx.execute(
+        "UPDATE items SET state = 0, deadline = NULL, lost_since = NULL, start_recorded = 0, managed = 0, \
+         warning = NULL, started_at = NULL, ended_at = NULL, attempt = attempt + $3 WHERE entity_id = $1 AND id = $2",
+        params![item.id.entity, item.id.number, new_attempt],
+    )?;
+    let attempt = item.attempt + i64::from(new_attempt);
+    let detail = serde_json::json!({"why": why, "attempt": attempt}).to_string();
+    events::append(tx, now, &[item.event("requeued", "", detail)])?;
+    Ok(ItemState::Pending)
+}
