@@ -1,13 +1,30 @@
 //! Runs: the row that a run page and the client's API show. What a run logs is in
 //! [`crate::run_data`].
+//!
+//! A run that was launched has an item, which follows it: a change of the run's state is told to
+//! [`crate::items`] in the same transaction, and the reverse comes through the functions at the end
+//! of this module. Neither side decides for the other.
+
+mod rows;
 
 use slipway_model::Millis;
 use slipway_model::id::{ItemId, RunName};
+use slipway_model::item::CRASH_TERM;
 use slipway_model::run::RunState;
 
-use crate::engine::Tx;
-use crate::identity::unfinished;
-use crate::{Page, Result, Store};
+use crate::engine::{Lane, Tx, params};
+use crate::items::{self, RunChange};
+use crate::projects::{self, Project};
+use crate::run_data::Counts;
+use crate::{Error, Page, Result, Store};
+
+use rows::Core;
+
+/// How exactly a live run's last contact is known. Bounds the writes that heartbeats cause.
+const HEARTBEAT_EVERY: Millis = 5_000;
+
+/// The longest id of a run, in characters.
+const MAX_RUN_ID: usize = 128;
 
 /// A run.
 #[derive(Debug, Clone, PartialEq)]
@@ -165,13 +182,28 @@ pub struct Alert {
 impl Store {
     /// Makes or changes a run; tells whether it was made. The project is made if absent. A deleted
     /// run's id may be used again.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] for an unknown entity, [`Error::Invalid`] for names that are not allowed.
     pub async fn upsert_run(&self, name: RunName, upsert: RunUpsert, now: Millis) -> Result<(Run, bool)> {
-        unfinished((name, upsert), now)
+        check_run_id(&name.run)?;
+        let now = self.clock(now);
+        let work = move |tx: &mut dyn Tx| upsert_run(tx, &name, &upsert, now);
+        let (mut run, inserted) = self.write(Lane::Control, "upsert_run", work).await?;
+        if !inserted {
+            self.fill_counts(std::slice::from_mut(&mut run)).await?;
+        }
+        Ok((run, inserted))
     }
+
     /// Finds a run.
     pub async fn run(&self, name: &RunName) -> Result<Option<Run>> {
-        unfinished(name, ())
+        let name = name.clone();
+        let mut run = self.read(Lane::Control, "run", move |tx| rows::find(tx, &name)).await?;
+        self.fill_counts(run.as_mut_slice()).await?;
+        Ok(run)
     }
+
     /// The runs of a project, newest first unless `oldest_first`; `after`: (created_at, run id) of
     /// the last row of the previous page.
     pub async fn runs(
@@ -182,69 +214,449 @@ impl Store {
         oldest_first: bool,
         limit: usize,
     ) -> Result<Page<Run>> {
-        unfinished((entity, project, after), (oldest_first, limit))
+        let (entity, project) = (entity.to_owned(), project.to_owned());
+        let work = move |tx: &mut dyn Tx| match projects::find(tx, &entity, &project)? {
+            Some(project) => rows::page(tx, &project, after.as_ref(), oldest_first, limit),
+            None => Ok(Page {
+                rows: Vec::new(),
+                more: false,
+            }),
+        };
+        let mut page = self.read(Lane::Control, "runs", work).await?;
+        self.fill_counts(&mut page.rows).await?;
+        Ok(page)
     }
-    /// Asks a run to stop; its item, if held, too. `false` if there is no such run.
+
+    /// Asks a run to stop; its item, if it has not ended, too. `false` if there is no such run. A run
+    /// that has ended is left as it is.
     pub async fn stop_run(&self, name: &RunName, by: &str, now: Millis) -> Result<bool> {
-        unfinished((name, by), now)
+        let (name, by) = (name.clone(), by.to_owned());
+        self.write(Lane::Control, "stop_run", move |tx| {
+            let Some(core) = rows::lock(tx, &name)? else {
+                return Ok(false);
+            };
+            if !core.state.is_terminal() {
+                request_stop(tx, &name)?;
+            }
+            if let Some(item) = core.item {
+                items::stop_with_run(tx, item, &by, now)?;
+            }
+            Ok(true)
+        })
+        .await
     }
-    /// Deletes a run and what it logged; artifacts that it made stay. `false` if there is none.
+
+    /// Deletes a run and what it logged; artifacts that it made stay. `false` if there is none. What
+    /// is large follows by [`Store::deleted_runs`].
     pub async fn delete_run(&self, name: &RunName) -> Result<bool> {
-        unfinished(name, ())
+        let name = name.clone();
+        self.write(Lane::Control, "delete_run", move |tx| {
+            let Some(core) = rows::lock(tx, &name)? else {
+                return Ok(false);
+            };
+            let key = params![core.entity_id, core.number];
+            for sql in [
+                "DELETE FROM run_texts WHERE entity_id = $1 AND run_id = $2",
+                "DELETE FROM run_files WHERE entity_id = $1 AND run_id = $2",
+                "DELETE FROM alerts WHERE entity_id = $1 AND run_id = $2",
+                "DELETE FROM runs WHERE entity_id = $1 AND id = $2",
+                "INSERT INTO deleted_runs (entity_id, run_id) VALUES ($1, $2)",
+            ] {
+                tx.execute(sql, key)?;
+            }
+            tx.execute("DELETE FROM artifact_uses WHERE run_number = $1", params![core.number])?;
+            Ok(true)
+        })
+        .await
     }
-    /// Notes that a run was heard from; a crashed one runs again. [`crate::Error::NotFound`] if
-    /// there is no such run. Writes at most once in five seconds unless something changed.
+
+    /// Numbers of deleted runs whose lines and blobs have not been removed yet, oldest first.
+    pub async fn deleted_runs(&self, limit: usize) -> Result<Vec<i64>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read(Lane::Control, "deleted_runs", move |tx| {
+            let rows = tx.query(
+                "SELECT run_id FROM deleted_runs ORDER BY run_id LIMIT $1",
+                params![limit],
+            )?;
+            rows.iter().map(|row| row.i64(0)).collect()
+        })
+        .await
+    }
+
+    /// Removes the lines of a deleted run and takes it off the list. The caller has removed its blobs
+    /// (`blobs::path::run_files`) before: whatever is interrupted is found on the list again.
+    pub async fn forget_deleted_run(&self, number: i64) -> Result<()> {
+        self.delete_lines_of(number).await?;
+        self.write(Lane::Control, "forget_deleted_run", move |tx| {
+            tx.execute("DELETE FROM deleted_runs WHERE run_id = $1", params![number])
+                .map(drop)
+        })
+        .await
+    }
+
+    /// Notes that a run was heard from; a crashed one runs again. Writes at most once in five seconds
+    /// unless something changed.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such run.
     pub async fn heartbeat(&self, name: &RunName, heartbeat: Heartbeat, now: Millis) -> Result<HeartbeatAck> {
-        unfinished((name, heartbeat), now)
+        let (name, now) = (name.clone(), self.clock(now));
+        if heartbeat.is_mere_contact() {
+            // The common case needs no write; a reader finds out.
+            let looked_up = name.clone();
+            let core = self
+                .read(Lane::Control, "heartbeat_read", move |tx| {
+                    rows::core(tx, &looked_up, "")
+                })
+                .await?
+                .ok_or_else(|| Error::not_found("run", &name))?;
+            if core.after(&heartbeat) == core.state && !core.contact_is_due(now) {
+                return Ok(core.unchanged());
+            }
+        }
+        self.write(Lane::Control, "heartbeat", move |tx| {
+            record_heartbeat(tx, &name, &heartbeat, now)
+        })
+        .await
     }
+
     /// Records a stored file.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such run.
     pub async fn put_run_file(&self, name: &RunName, file: RunFile) -> Result<()> {
-        unfinished(name, file)
+        let name = name.clone();
+        self.write(Lane::Control, "put_run_file", move |tx| {
+            let core = require(tx, &name)?;
+            let sql = "INSERT INTO run_files (entity_id, run_id, name, size, md5, updated_at) \
+                 VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (entity_id, run_id, name) \
+                 DO UPDATE SET size = excluded.size, md5 = excluded.md5, updated_at = excluded.updated_at";
+            let RunFile {
+                name,
+                size,
+                md5,
+                updated_at,
+            } = &file;
+            let params = params![core.entity_id, core.number, name, *size, md5, *updated_at];
+            tx.execute(sql, params).map(drop)
+        })
+        .await
     }
+
     /// The files of a run, by name.
     pub async fn run_files(&self, name: &RunName) -> Result<Vec<RunFile>> {
-        unfinished(name, ())
+        let name = name.clone();
+        self.read(Lane::Control, "run_files", move |tx| {
+            let Some(core) = rows::core(tx, &name, "")? else {
+                return Ok(Vec::new());
+            };
+            let sql = "SELECT name, size, md5, updated_at FROM run_files WHERE entity_id = $1 AND run_id = $2 \
+                 ORDER BY name";
+            let rows = tx.query(sql, params![core.entity_id, core.number])?;
+            rows.iter().map(rows::read_file).collect()
+        })
+        .await
     }
+
     /// Stores an alert.
+    ///
+    /// # Errors
+    /// [`Error::NotFound`] if there is no such run.
     pub async fn add_alert(&self, name: &RunName, alert: Alert) -> Result<()> {
-        unfinished(name, alert)
+        let name = name.clone();
+        self.write(Lane::Control, "add_alert", move |tx| {
+            let core = require(tx, &name)?;
+            let sql = "INSERT INTO alerts (entity_id, run_id, title, text, severity, at) \
+                 VALUES ($1, $2, $3, $4, $5, $6)";
+            let Alert {
+                title,
+                text,
+                severity,
+                at,
+            } = &alert;
+            tx.execute(sql, params![core.entity_id, core.number, title, text, severity, *at])
+                .map(drop)
+        })
+        .await
     }
+
     /// The alerts of a run, newest first.
     pub async fn alerts(&self, name: &RunName) -> Result<Vec<Alert>> {
-        unfinished(name, ())
+        let name = name.clone();
+        self.read(Lane::Control, "alerts", move |tx| {
+            let Some(core) = rows::core(tx, &name, "")? else {
+                return Ok(Vec::new());
+            };
+            let sql = "SELECT title, text, severity, at FROM alerts WHERE entity_id = $1 AND run_id = $2 \
+                 ORDER BY id DESC";
+            let rows = tx.query(sql, params![core.entity_id, core.number])?;
+            rows.iter().map(rows::read_alert).collect()
+        })
+        .await
+    }
+
+    /// The number of a run, by which the run-data lane knows it.
+    pub(crate) async fn run_number(&self, name: &RunName) -> Result<Option<i64>> {
+        let name = name.clone();
+        self.read(Lane::Control, "run_number", move |tx| {
+            Ok(rows::core(tx, &name, "")?.map(|core| core.number))
+        })
+        .await
+    }
+
+    /// Adds what only the run-data lane knows.
+    async fn fill_counts(&self, runs: &mut [Run]) -> Result<()> {
+        if runs.is_empty() {
+            return Ok(());
+        }
+        let numbers = runs.iter().map(|run| run.number).collect();
+        let counts = self.line_counts(numbers).await?;
+        for run in runs {
+            let Counts {
+                history,
+                events,
+                console,
+            } = counts.get(&run.number).copied().unwrap_or_default();
+            run.history_lines = history;
+            run.event_lines = events;
+            run.log_lines = console;
+        }
+        Ok(())
+    }
+}
+
+impl Heartbeat {
+    /// Whether it says nothing but that the run lives.
+    fn is_mere_contact(&self) -> bool {
+        self.summary.is_none() && self.system_metrics.is_none() && self.exit_code.is_none()
+    }
+}
+
+impl Core {
+    /// The state after a heartbeat.
+    fn after(&self, heartbeat: &Heartbeat) -> RunState {
+        use RunState as S;
+        if let Some(code) = heartbeat.exit_code {
+            // The client's own first word on its end counts, also after an agent has ended the run.
+            return match self.exit_code {
+                Some(_) if self.state.is_terminal() => self.state,
+                _ => S::from_exit(code, self.stop_requested),
+            };
+        }
+        match self.state {
+            S::Pending | S::Crashed | S::Running if heartbeat.preempting => S::Preempting,
+            S::Pending | S::Crashed => S::Running,
+            state => state,
+        }
+    }
+
+    fn contact_is_due(&self, now: Millis) -> bool {
+        let alive = matches!(self.state, RunState::Running | RunState::Preempting);
+        alive && self.heartbeat_at.is_none_or(|at| now - at >= HEARTBEAT_EVERY)
+    }
+
+    fn unchanged(&self) -> HeartbeatAck {
+        HeartbeatAck {
+            stop_requested: self.stop_requested,
+            changed: None,
+            item: None,
+        }
+    }
+
+    /// What the item is told when the run's state goes from `self.state` to `next`.
+    fn change_to(&self, next: RunState, exit_code: Option<i64>) -> Option<RunChange> {
+        use RunState as S;
+        let ended = |otherwise| RunChange::Ended {
+            exit_code: exit_code.unwrap_or(otherwise),
+            stopped: next == S::Killed,
+        };
+        match (self.state, next) {
+            (S::Crashed, S::Running | S::Preempting) => Some(RunChange::Revived),
+            (_, S::Running) => Some(RunChange::Started),
+            (_, S::Crashed) => Some(RunChange::Crashed),
+            (_, S::Finished) => Some(ended(0)),
+            // A client may set the state without saying how its process ended.
+            (_, S::Failed | S::Killed) => Some(ended(1)),
+            // Whether a preempted run goes on is for the agent that holds the item to say.
+            (_, S::Pending | S::Preempting | S::Preempted) => None,
+        }
+    }
+}
+
+fn record_heartbeat(tx: &mut dyn Tx, name: &RunName, heartbeat: &Heartbeat, now: Millis) -> Result<HeartbeatAck> {
+    let core = require(tx, name)?;
+    let next = core.after(heartbeat);
+    if next != core.state || core.contact_is_due(now) || heartbeat.exit_code.is_some() {
+        let ended_at = next.is_terminal().then(|| core.ended_at.unwrap_or(now));
+        let sql = "UPDATE runs SET state = $3, heartbeat_at = $4, ended_at = $5, \
+             exit_code = COALESCE(exit_code, $6) WHERE entity_id = $1 AND id = $2";
+        let params = params![
+            core.entity_id,
+            core.number,
+            next.code(),
+            now,
+            ended_at,
+            heartbeat.exit_code
+        ];
+        tx.execute(sql, params)?;
+    }
+    let texts = [
+        ("summary", heartbeat.summary.as_deref()),
+        ("system_metrics", heartbeat.system_metrics.as_deref()),
+    ];
+    rows::write_texts(tx, &core, &texts)?;
+    if next == core.state {
+        return Ok(core.unchanged());
+    }
+    let followed = tell_item(tx, core.item, core.change_to(next, heartbeat.exit_code), now)?;
+    Ok(HeartbeatAck {
+        stop_requested: core.stop_requested,
+        changed: Some(next),
+        item: core.item.filter(|_| followed),
+    })
+}
+
+fn upsert_run(tx: &mut dyn Tx, name: &RunName, upsert: &RunUpsert, now: Millis) -> Result<(Run, bool)> {
+    let (project, _) = projects::ensure(tx, &name.entity, &name.project, now)?;
+    let (core, inserted) = find_or_insert(tx, name, &project, &upsert.user, upsert.item, now)?;
+    let next = match upsert.state {
+        Some(state) => state,
+        None if upsert.starts || inserted => RunState::Running,
+        None => core.state,
+    };
+    let item = upsert.item.or(core.item);
+    if inserted || upsert.starts || next != core.state || item != core.item {
+        // A resumed run has not been asked to stop; one that never started may have been.
+        let resumed = upsert.starts && core.state.is_terminal();
+        let alive = matches!(next, RunState::Running | RunState::Preempting);
+        let changed = Core {
+            state: next,
+            item,
+            stop_requested: core.stop_requested && !resumed,
+            exit_code: core.exit_code.filter(|_| next.is_terminal()),
+            heartbeat_at: if alive { Some(now) } else { core.heartbeat_at },
+            ended_at: next.is_terminal().then(|| core.ended_at.unwrap_or(now)),
+            ..core.clone()
+        };
+        rows::update(tx, &changed)?;
+    }
+    rows::change_texts(tx, &core, upsert)?;
+    if next != core.state || upsert.starts || inserted {
+        tell_item(tx, item, core.change_to(next, None), now)?;
+    }
+    let run = rows::find(tx, name)?.ok_or_else(|| Error::Internal(format!("run `{name}` vanished")))?;
+    Ok((run, inserted))
+}
+
+/// Finds a run and locks it, or makes it, pending; tells whether it was made.
+fn find_or_insert(
+    tx: &mut dyn Tx,
+    name: &RunName,
+    project: &Project,
+    user: &str,
+    item: Option<ItemId>,
+    now: Millis,
+) -> Result<(Core, bool)> {
+    if let Some(core) = rows::lock(tx, name)? {
+        return Ok((core, false));
+    }
+    if let Some(core) = rows::insert(tx, project, &name.run, user, item, now)? {
+        return Ok((core, true));
+    }
+    // Another transaction was quicker.
+    require(tx, name).map(|core| (core, false))
+}
+
+/// Checks a run's id: it becomes part of addresses and of the client's storage id.
+fn check_run_id(id: &str) -> Result<()> {
+    let length = id.chars().count();
+    if length == 0 || length > MAX_RUN_ID {
+        return Err(Error::Invalid(format!(
+            "a run's id has 1 to {MAX_RUN_ID} characters; this one has {length}"
+        )));
+    }
+    match id.chars().find(|c| c.is_control() || "/\\#?%:".contains(*c)) {
+        Some(character) => Err(Error::Invalid(format!("a run's id may not contain {character:?}"))),
+        None => Ok(()),
+    }
+}
+
+fn require(tx: &mut dyn Tx, name: &RunName) -> Result<Core> {
+    rows::lock(tx, name)?.ok_or_else(|| Error::not_found("run", name))
+}
+
+/// Tells the item, if there is one, what became of its run; `true` if it followed.
+fn tell_item(tx: &mut dyn Tx, item: Option<ItemId>, change: Option<RunChange>, now: Millis) -> Result<bool> {
+    match (item, change) {
+        (Some(item), Some(change)) => items::run_changed(tx, item, change, now),
+        _ => Ok(false),
     }
 }
 
 /// Makes the run of an acknowledged item, pending, if it does not exist, and ties it to the item.
 /// Part of the transaction that records the acknowledgement.
 pub(crate) fn ensure_pending(tx: &mut dyn Tx, name: &RunName, author: &str, item: ItemId, now: Millis) -> Result<()> {
-    let _ = tx;
-    unfinished((name, author), (item, now))
+    check_run_id(&name.run)?;
+    let (project, _) = projects::ensure(tx, &name.entity, &name.project, now)?;
+    if rows::insert(tx, &project, &name.run, author, Some(item), now)?.is_some() {
+        return Ok(());
+    }
+    // A later attempt, or a run that is resumed.
+    let core = require(tx, name)?;
+    if core.item == Some(item) {
+        return Ok(());
+    }
+    let tied = Core {
+        item: Some(item),
+        ..core
+    };
+    rows::update(tx, &tied)
 }
 
 /// Ends a run whose item ended, unless the run reported its own end. Part of the transaction that
 /// ends the item.
 pub(crate) fn end_with_item(tx: &mut dyn Tx, name: &RunName, state: RunState, now: Millis) -> Result<()> {
-    let _ = tx;
-    unfinished((name, state), now)
-}
-
-/// Marks runs crashed that were not heard from since `CRASH_TERM`, at most `limit`, and tells their
-/// items. Part of the store's clock.
-pub(crate) fn mark_crashed(tx: &mut dyn Tx, now: Millis, limit: usize) -> Result<Vec<RunName>> {
-    let _ = tx;
-    unfinished(now, limit)
-}
-
-/// Gives every run that counts as running a full term again: after time in which no server could
-/// have been heard.
-pub(crate) fn extend_terms(tx: &mut dyn Tx, now: Millis) -> Result<()> {
-    let _ = tx;
-    unfinished(now, ())
+    match rows::lock(tx, name)? {
+        Some(core) if !core.state.is_terminal() || core.state == RunState::Crashed => rows::update(
+            tx,
+            &Core {
+                state,
+                ended_at: state.is_terminal().then_some(now),
+                ..core
+            },
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// Asks a run to stop, because somebody cancelled its item.
 pub(crate) fn request_stop(tx: &mut dyn Tx, name: &RunName) -> Result<()> {
-    let _ = tx;
-    unfinished(name, ())
+    match rows::lock(tx, name)? {
+        Some(core) if !core.stop_requested => rows::update(
+            tx,
+            &Core {
+                stop_requested: true,
+                ..core
+            },
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Marks runs crashed that were not heard from since [`CRASH_TERM`], at most `limit`, and tells their
+/// items. Part of the store's clock, which calls it only when servers have listened for a whole term.
+pub(crate) fn mark_crashed(tx: &mut dyn Tx, now: Millis, limit: usize) -> Result<Vec<RunName>> {
+    let mut crashed = Vec::new();
+    for (name, core) in rows::silent(tx, now - CRASH_TERM, limit)? {
+        let ended_at = Some(core.heartbeat_at.unwrap_or(now));
+        let next = Core {
+            state: RunState::Crashed,
+            ended_at,
+            ..core
+        };
+        rows::update(tx, &next)?;
+        tell_item(tx, next.item, Some(RunChange::Crashed), now)?;
+        crashed.push(name);
+    }
+    Ok(crashed)
 }

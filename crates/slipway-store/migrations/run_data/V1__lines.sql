@@ -22,8 +22,8 @@ CREATE TABLE outputs (
     entity_id BIGINT NOT NULL,
     item_id BIGINT NOT NULL,
     attempt BIGINT NOT NULL,
-    offset_bytes BIGINT NOT NULL,
-    end_bytes BIGINT NOT NULL,
+    start_at BIGINT NOT NULL,
+    end_at BIGINT NOT NULL,
     bytes {bytes} NOT NULL,
-    PRIMARY KEY (entity_id, item_id, attempt, offset_bytes)
+    PRIMARY KEY (entity_id, item_id, attempt, start_at)
 );

@@ -40,7 +40,7 @@ pub fn run_files(run: i64) -> String {
 /// readable; `/` is encoded too, so that a run may have both a file `a` and a file `a/b`.
 #[must_use]
 pub fn segment(name: &str) -> String {
-    let encoded = Path::default().child(name).to_string();
+    let encoded = Path::default().join(name).to_string();
     // An empty name would vanish from the path. `~` is itself always encoded, so that these two
     // forms cannot be names.
     if encoded.is_empty() {

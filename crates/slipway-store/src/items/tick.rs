@@ -79,7 +79,6 @@ fn listen(tx: &mut dyn Tx, first: bool, now: Millis) -> Result<(Listening, Milli
         "UPDATE items SET deadline = $1 WHERE deadline < $1 AND lost_since IS NULL",
         params![now + LEASE_TERM],
     )?;
-    runs::extend_terms(tx, now)?;
     Ok((listening, elapsed.max(0)))
 }
 

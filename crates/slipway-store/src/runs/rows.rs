@@ -1,0 +1,311 @@
+//! The SQL of runs: narrow rows that heartbeats rewrite, and the texts beside them.
+
+use slipway_model::Millis;
+use slipway_model::id::{ItemId, RunName};
+use slipway_model::names;
+use slipway_model::run::RunState;
+
+use super::{Alert, Run, RunFile, RunUpsert};
+use crate::engine::{Row, Tx, params};
+use crate::projects::Project;
+use crate::{Error, Page, Result};
+
+/// What decides about a run: its narrow row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Core {
+    pub(super) number: i64,
+    pub(super) entity_id: i64,
+    pub(super) state: RunState,
+    pub(super) item: Option<ItemId>,
+    pub(super) stop_requested: bool,
+    pub(super) exit_code: Option<i64>,
+    pub(super) heartbeat_at: Option<Millis>,
+    pub(super) ended_at: Option<Millis>,
+}
+
+const CORE: &str = "r.id, r.entity_id, r.state, r.item_entity_id, r.item_id, r.stop_requested, r.exit_code, \
+     r.heartbeat_at, r.ended_at";
+
+const FROM_NAMES: &str = "FROM entities e JOIN projects p ON p.entity_id = e.id \
+     JOIN runs r ON r.entity_id = e.id AND r.project_id = p.id";
+
+/// Finds a run's narrow row. `suffix` may lock it.
+pub(super) fn core(tx: &mut dyn Tx, name: &RunName, suffix: &str) -> Result<Option<Core>> {
+    let sql = format!("SELECT {CORE} {FROM_NAMES} WHERE e.name = $1 AND p.name = $2 AND r.run_id = $3{suffix}");
+    let row = tx.query_opt(&sql, params![&name.entity, &name.project, &name.run])?;
+    row.as_ref().map(read_core).transpose()
+}
+
+/// Finds a run's narrow row to change it.
+pub(super) fn lock(tx: &mut dyn Tx, name: &RunName) -> Result<Option<Core>> {
+    let suffix = match tx.for_update() {
+        "" => "",
+        _ => " FOR UPDATE OF r",
+    };
+    core(tx, name, suffix)
+}
+
+/// Makes a pending run; `None` if there is one of that id.
+pub(super) fn insert(
+    tx: &mut dyn Tx,
+    project: &Project,
+    run_id: &str,
+    user: &str,
+    item: Option<ItemId>,
+    now: Millis,
+) -> Result<Option<Core>> {
+    let sql = "INSERT INTO runs (entity_id, project_id, run_id, state, username, item_entity_id, item_id, \
+         stop_requested, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8) \
+         ON CONFLICT (entity_id, project_id, run_id) DO NOTHING RETURNING id";
+    let params = params![
+        project.entity_id,
+        project.id,
+        run_id,
+        RunState::Pending.code(),
+        user,
+        item.map(|item| item.entity),
+        item.map(|item| item.number),
+        now,
+    ];
+    let Some(row) = tx.query_opt(sql, params)? else {
+        return Ok(None);
+    };
+    Ok(Some(Core {
+        number: row.i64(0)?,
+        entity_id: project.entity_id,
+        state: RunState::Pending,
+        item,
+        stop_requested: false,
+        exit_code: None,
+        heartbeat_at: None,
+        ended_at: None,
+    }))
+}
+
+/// Writes a narrow row.
+pub(super) fn update(tx: &mut dyn Tx, core: &Core) -> Result<()> {
+    let sql = "UPDATE runs SET state = $3, item_entity_id = $4, item_id = $5, stop_requested = $6, exit_code = $7, \
+         heartbeat_at = $8, ended_at = $9 WHERE entity_id = $1 AND id = $2";
+    let params = params![
+        core.entity_id,
+        core.number,
+        core.state.code(),
+        core.item.map(|item| item.entity),
+        core.item.map(|item| item.number),
+        core.stop_requested,
+        core.exit_code,
+        core.heartbeat_at,
+        core.ended_at,
+    ];
+    tx.execute(sql, params).map(drop)
+}
+
+/// The texts that an upsert gives, by column.
+pub(super) fn change_texts(tx: &mut dyn Tx, core: &Core, upsert: &RunUpsert) -> Result<()> {
+    let tags = upsert.tags.as_ref().map(|tags| serde_json::json!(tags).to_string());
+    let texts = [
+        ("config", upsert.config.as_deref()),
+        ("summary", upsert.summary.as_deref()),
+        (
+            "display_name",
+            upsert.display_name.as_deref().filter(|name| !name.is_empty()),
+        ),
+        ("tags", tags.as_deref()),
+        ("notes", upsert.notes.as_deref()),
+        ("description", upsert.description.as_deref()),
+        ("group_name", upsert.group.as_deref()),
+        ("job_type", upsert.job_type.as_deref()),
+        ("host", upsert.host.as_deref()),
+        ("program", upsert.program.as_deref()),
+        ("repo", upsert.repo.as_deref()),
+        ("commit_hash", upsert.commit.as_deref()),
+        ("sweep", upsert.sweep.as_deref()),
+    ];
+    write_texts(tx, core, &texts)
+}
+
+/// Writes the texts that are given and leaves the others. A run that nobody has described yet has no
+/// row of texts, so that acknowledging an item stays cheap.
+pub(super) fn write_texts(tx: &mut dyn Tx, core: &Core, texts: &[(&str, Option<&str>)]) -> Result<()> {
+    if texts.iter().all(|(_, text)| text.is_none()) {
+        return Ok(());
+    }
+    // One statement for every combination of given texts, so that it is prepared once.
+    let columns: Vec<&str> = texts.iter().map(|(column, _)| *column).collect();
+    let places: Vec<String> = (3..texts.len() + 3)
+        .map(|index| format!("CAST(${index} AS TEXT)"))
+        .collect();
+    let mut params = params![core.entity_id, core.number].to_vec();
+    params.extend(texts.iter().map(|(_, text)| (*text).into()));
+    let kept = columns
+        .iter()
+        .zip(&places)
+        .map(|(column, place)| format!("{column} = COALESCE({place}, {column})"));
+    let kept: Vec<String> = kept.collect();
+    let update = format!(
+        "UPDATE run_texts SET {} WHERE entity_id = $1 AND run_id = $2",
+        kept.join(", ")
+    );
+    if tx.execute(&update, &params)? == 0 {
+        let insert = format!(
+            "INSERT INTO run_texts (entity_id, run_id, {}) VALUES ($1, $2, {})",
+            columns.join(", "),
+            places.join(", ")
+        );
+        tx.execute(&insert, &params)?;
+    }
+    Ok(())
+}
+
+const RUN: &str = "r.id, r.entity_id, r.state, r.item_entity_id, r.item_id, r.stop_requested, r.exit_code, \
+     r.heartbeat_at, r.ended_at, e.name, p.name, r.run_id, p.id, r.username, r.created_at, \
+     t.display_name, t.config, t.summary, t.system_metrics, t.tags, t.notes, t.description, t.group_name, \
+     t.job_type, t.host, t.program, t.repo, t.commit_hash, t.sweep";
+
+const WITH_TEXTS: &str = "LEFT JOIN run_texts t ON t.entity_id = r.entity_id AND t.run_id = r.id";
+
+/// Finds a run; its line counts are 0.
+pub(super) fn find(tx: &mut dyn Tx, name: &RunName) -> Result<Option<Run>> {
+    let sql = format!("SELECT {RUN} {FROM_NAMES} {WITH_TEXTS} WHERE e.name = $1 AND p.name = $2 AND r.run_id = $3");
+    let row = tx.query_opt(&sql, params![&name.entity, &name.project, &name.run])?;
+    row.as_ref().map(read_run).transpose()
+}
+
+/// One page of a project's runs; their line counts are 0.
+pub(super) fn page(
+    tx: &mut dyn Tx,
+    project: &Project,
+    after: Option<&(Millis, String)>,
+    oldest_first: bool,
+    limit: usize,
+) -> Result<Page<Run>> {
+    let (comparison, order) = if oldest_first { (">", "ASC") } else { ("<", "DESC") };
+    let mut params = params![
+        project.entity_id,
+        project.id,
+        i64::try_from(limit).unwrap_or(i64::MAX - 1) + 1
+    ]
+    .to_vec();
+    let mut cursor = String::new();
+    if let Some((at, run)) = after {
+        cursor = format!("AND (r.created_at, r.run_id) {comparison} ($4, $5) ");
+        params.extend(params![*at, run].iter().cloned());
+    }
+    let sql = format!(
+        "SELECT {RUN} {FROM_NAMES} {WITH_TEXTS} WHERE r.entity_id = $1 AND r.project_id = $2 {cursor}\
+         ORDER BY r.created_at {order}, r.run_id {order} LIMIT $3"
+    );
+    let found = tx.query(&sql, &params)?;
+    let rows = found.iter().take(limit).map(read_run).collect::<Result<_>>()?;
+    Ok(Page {
+        rows,
+        more: found.len() > limit,
+    })
+}
+
+/// Runs that count as running and were last heard from before a time, longest silent first.
+pub(super) fn silent(tx: &mut dyn Tx, before: Millis, limit: usize) -> Result<Vec<(RunName, Core)>> {
+    let lock = match tx.for_update() {
+        "" => "",
+        // A run whose heartbeat is being written is not silent.
+        _ => " FOR UPDATE OF r SKIP LOCKED",
+    };
+    let sql = format!(
+        "SELECT {CORE}, e.name, p.name, r.run_id FROM runs r JOIN entities e ON e.id = r.entity_id \
+         JOIN projects p ON p.entity_id = r.entity_id AND p.id = r.project_id \
+         WHERE r.state IN (1, 6) AND r.heartbeat_at < $1 ORDER BY r.heartbeat_at LIMIT $2{lock}"
+    );
+    let rows = tx.query(&sql, params![before, i64::try_from(limit).unwrap_or(i64::MAX)])?;
+    rows.iter()
+        .map(|row| Ok((read_name(row, 9)?, read_core(row)?)))
+        .collect()
+}
+
+fn read_core(row: &Row) -> Result<Core> {
+    Ok(Core {
+        number: row.i64(0)?,
+        entity_id: row.i64(1)?,
+        state: RunState::from_code(row.i64(2)?)
+            .ok_or_else(|| Error::Internal("a run has an unknown state".to_owned()))?,
+        item: match (row.opt_i64(3)?, row.opt_i64(4)?) {
+            (Some(entity), Some(number)) => Some(ItemId::new(entity, number)),
+            _ => None,
+        },
+        stop_requested: row.bool(5)?,
+        exit_code: row.opt_i64(6)?,
+        heartbeat_at: row.opt_i64(7)?,
+        ended_at: row.opt_i64(8)?,
+    })
+}
+
+fn read_name(row: &Row, first: usize) -> Result<RunName> {
+    Ok(RunName {
+        entity: row.text(first)?,
+        project: row.text(first + 1)?,
+        run: row.text(first + 2)?,
+    })
+}
+
+fn read_run(row: &Row) -> Result<Run> {
+    let core = read_core(row)?;
+    let document = |column| Ok::<_, Error>(row.opt_text(column)?.unwrap_or_else(|| "{}".to_owned()));
+    let display_name = row.opt_text(15)?.unwrap_or_else(|| generated_name(core.number));
+    let tags = row
+        .opt_text(19)?
+        .map_or(Ok(Vec::new()), |tags| serde_json::from_str(&tags));
+    Ok(Run {
+        number: core.number,
+        name: read_name(row, 9)?,
+        project_id: row.i64(12)?,
+        display_name,
+        state: core.state,
+        user: row.text(13)?,
+        config: document(16)?,
+        summary: document(17)?,
+        system_metrics: document(18)?,
+        tags: tags.map_err(|error| Error::Internal(format!("the tags of a run are damaged: {error}")))?,
+        notes: row.opt_text(20)?,
+        description: row.opt_text(21)?,
+        group: row.opt_text(22)?,
+        job_type: row.opt_text(23)?,
+        host: row.opt_text(24)?,
+        program: row.opt_text(25)?,
+        repo: row.opt_text(26)?,
+        commit: row.opt_text(27)?,
+        sweep: row.opt_text(28)?,
+        item: core.item,
+        stop_requested: core.stop_requested,
+        exit_code: core.exit_code,
+        history_lines: 0,
+        event_lines: 0,
+        log_lines: 0,
+        created_at: row.i64(14)?,
+        heartbeat_at: core.heartbeat_at,
+        ended_at: core.ended_at,
+    })
+}
+
+/// The name of a run that was given none: the same whenever it is read.
+fn generated_name(number: i64) -> String {
+    let number = number.unsigned_abs();
+    // Spreads neighbouring numbers over the words.
+    names::display_name(number.wrapping_mul(0x9E37_79B9_7F4A_7C15), number)
+}
+
+pub(super) fn read_file(row: &Row) -> Result<RunFile> {
+    Ok(RunFile {
+        name: row.text(0)?,
+        size: row.i64(1)?,
+        md5: row.text(2)?,
+        updated_at: row.i64(3)?,
+    })
+}
+
+pub(super) fn read_alert(row: &Row) -> Result<Alert> {
+    Ok(Alert {
+        title: row.text(0)?,
+        text: row.text(1)?,
+        severity: row.text(2)?,
+        at: row.i64(3)?,
+    })
+}
