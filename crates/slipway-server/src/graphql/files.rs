@@ -6,18 +6,10 @@ use base64::engine::general_purpose::STANDARD;
 use slipway_model::Millis;
 
 use super::artifacts::Artifact;
+use super::page::PageInfo;
 use super::scalars::{DateTime, Int64};
 use crate::ApiError;
 use crate::uploads::content_type;
-
-/// Where a page of a listing ends.
-#[derive(Debug, Clone, SimpleObject)]
-pub(crate) struct PageInfo {
-    /// Whether more follow.
-    pub(crate) has_next_page: bool,
-    /// What to pass as `after` to go on.
-    pub(crate) end_cursor: Option<String>,
-}
 
 /// The part of a listing that `first` and `after` select, where a cursor is the number of a row.
 pub(crate) struct Slice<T> {

@@ -8,6 +8,7 @@ mod context;
 mod files;
 mod handler;
 mod identity;
+mod page;
 mod project;
 mod runs;
 pub(crate) mod scalars;

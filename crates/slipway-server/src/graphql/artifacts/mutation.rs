@@ -8,7 +8,8 @@ use slipway_store::blobs::{BlobError, Method};
 
 use super::super::Result;
 use super::super::context::RequestContext as _;
-use super::super::files::{File, FileConnection, PageInfo, Slice, check_file_name};
+use super::super::files::{File, FileConnection, Slice, check_file_name};
+use super::super::page::PageInfo;
 use super::super::scalars::{Int64, JsonString};
 use super::types::{Artifact, ArtifactDigestAlgorithm, ArtifactManifest};
 use super::{readable, writable};

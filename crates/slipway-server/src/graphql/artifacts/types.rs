@@ -10,7 +10,8 @@ use slipway_store::blobs::Method;
 use slipway_store::projects::Project as ProjectRow;
 
 use super::super::context::RequestContext as _;
-use super::super::files::{File, FileConnection, PageInfo, Slice};
+use super::super::files::{File, FileConnection, Slice};
+use super::super::page::PageInfo;
 use super::super::runs::Run;
 use super::super::scalars::{DateTime, Int64, JsonString};
 use super::super::{Project, Result};

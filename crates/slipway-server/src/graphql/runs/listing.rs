@@ -14,7 +14,8 @@ use slipway_store::Store;
 use slipway_store::projects::Project;
 use slipway_store::runs::Run as Row;
 
-use super::super::files::{PageInfo, page_size};
+use super::super::files::page_size;
+use super::super::page::PageInfo;
 use super::super::scalars::{JsonString, iso};
 use super::{Run, RunConnection, RunEdge};
 use crate::ApiError;

@@ -15,7 +15,7 @@ use slipway_store::projects::Project;
 
 use super::Result;
 use super::context::RequestContext as _;
-use super::files::PageInfo;
+use super::page::PageInfo;
 use super::scalars::JsonString;
 use crate::ApiError;
 

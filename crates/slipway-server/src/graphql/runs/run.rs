@@ -10,8 +10,9 @@ use slipway_store::run_data::Stream;
 
 use super::super::artifacts::ArtifactConnection;
 use super::super::context::RequestContext as _;
-use super::super::files::{File, FileConnection, PageInfo, Slice, like, page_size};
+use super::super::files::{File, FileConnection, Slice, like, page_size};
 use super::super::identity::User;
+use super::super::page::PageInfo;
 use super::super::scalars::{DateTime, Int64, Json, JsonString};
 use super::super::{Project, Result};
 use crate::console::ConsoleLine;
