@@ -31,4 +31,4 @@ def test_relogin_with_verify_accepts_a_good_key(newcomer: Client, alice: User) -
 def test_login_with_a_wrong_key_is_refused_and_says_so(newcomer: Client, alice: User) -> None:
     done = newcomer.wandb("login", "--verify", new_key(), "--host", alice.base_url)
     assert done.code != 0
-    assert "401" in done.output or "not logged in" in done.output.lower() or "invalid" in done.output.lower(), done.output
+    assert f"Failed to authenticate with {alice.base_url}" in done.output

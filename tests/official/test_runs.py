@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import textwrap
 from pathlib import Path
@@ -90,12 +91,12 @@ def test_resume_goes_on_where_the_run_ended(client: Client) -> None:
     source = """
         import wandb
         with wandb.init(project="proj", id="resumed", resume="allow", config={{"part": {part}}}) as run:
-            print("resumed", run.resumed, "at", run.step)
+            print("resumed", run.resumed)
             run.log({{"loss": {part}}})
             run.log({{"loss": {part} + 0.5}})
     """
-    assert "resumed False at 0" in client.program(source.format(part=1)).ok().output
-    assert "resumed True at 2" in client.program(source.format(part=2)).ok().output
+    assert "resumed False" in client.program(source.format(part=1)).ok().output
+    assert "resumed True" in client.program(source.format(part=2)).ok().output
     run = read_run(client, "resumed")
     assert run["state"] == "finished"
     assert [loss for _, loss in run["history"]] == [1, 1.5, 2, 2.5]
@@ -179,7 +180,8 @@ def test_stopping_a_run_interrupts_its_program(client: Client) -> None:
         output, _ = process.communicate(timeout=60)
     finally:
         process.kill()
-    assert process.returncode in (130, 1, 255), output.decode()
+    # Interrupted: a shell calls this 130.
+    assert process.returncode == -signal.SIGINT, output.decode()
     assert b"KeyboardInterrupt" in output
     run = read_run(client, "stopped")
     assert run["state"] == "killed"
@@ -190,7 +192,7 @@ def test_init_with_a_wrong_key_fails_at_once(client: Client) -> None:
     client.env["WANDB_API_KEY"] = new_key()
     done = client.program("import wandb\nwandb.init(project='proj')\n", timeout=60)
     assert done.code != 0
-    assert "401" in done.output or "authentic" in done.output.lower() or "api key" in done.output.lower(), done.output
+    assert "CommError" in done.output or "AuthenticationError" in done.output, done.output
 
 
 def test_init_in_somebody_elses_entity_is_refused(server: Server, tmp_path: Path) -> None:

@@ -38,16 +38,19 @@ class Client:
             raise FileNotFoundError(f"{self.venv} is not set up; run: scripts/venv.sh {version}")
         self.work = home / "work"
         self.work.mkdir(parents=True, exist_ok=True)
+        # Where the command leaves its debug log.
+        (home / "tmp").mkdir(exist_ok=True)
         self.env = clean_environment(home) | {
             "PATH": f"{self.venv / 'bin'}:{os.environ['PATH']}",
             "WANDB_BASE_URL": user.base_url,
             "WANDB_API_KEY": user.key,
             "WANDB_DIR": str(self.work),
+            "TMPDIR": str(home / "tmp"),
             "WANDB_CACHE_DIR": str(home / "cache"),
             "WANDB_DATA_DIR": str(home / "data"),
             "WANDB_ERROR_REPORTING": "false",
-            # Flush often instead of every 15 s, and measure nothing about this machine.
-            "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "0.5",
+            # Send every second (whole seconds only) instead of every 15, and measure nothing about this machine.
+            "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "1",
             "WANDB__DISABLE_STATS": "true",
             "WANDB__DISABLE_MACHINE_INFO": "true",
             "NO_COLOR": "1",
