@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use super::Access;
 use super::job::Job;
 use crate::error::{Error, Result};
 
@@ -19,7 +20,7 @@ pub(super) struct Inbox {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Box<dyn Job>>,
+    jobs: VecDeque<(Access, Box<dyn Job>)>,
     closed: bool,
 }
 
@@ -28,7 +29,7 @@ impl Inbox {
     ///
     /// # Errors
     /// [`Error::Unavailable`] if too many wait already, or the store is closing.
-    pub(super) fn put(&self, job: Box<dyn Job>) -> Result<()> {
+    pub(super) fn put(&self, access: Access, job: Box<dyn Job>) -> Result<()> {
         let mut state = self.lock();
         if state.closed {
             return Err(Error::Unavailable("the store is shutting down".to_owned()));
@@ -36,14 +37,14 @@ impl Inbox {
         if state.jobs.len() >= CAPACITY {
             return Err(Error::Unavailable(format!("{CAPACITY} requests wait already")));
         }
-        state.jobs.push_back(job);
+        state.jobs.push_back((access, job));
         drop(state);
         self.arrival.notify_one();
         Ok(())
     }
 
     /// Waits for a job; `None` once the inbox is closed and empty.
-    pub(super) fn wait(&self) -> Option<Box<dyn Job>> {
+    pub(super) fn wait(&self) -> Option<(Access, Box<dyn Job>)> {
         let mut state = self
             .arrival
             .wait_while(self.lock(), |state| state.jobs.is_empty() && !state.closed)
@@ -53,7 +54,7 @@ impl Inbox {
 
     /// A job that waits already.
     pub(super) fn take(&self) -> Option<Box<dyn Job>> {
-        self.lock().jobs.pop_front()
+        self.lock().jobs.pop_front().map(|(_, job)| job)
     }
 
     /// Lets receivers finish what waits, and refuses more.

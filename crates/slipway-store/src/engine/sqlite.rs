@@ -61,8 +61,8 @@ impl Sqlite {
             Lane::RunData => &self.run_data,
         };
         match access {
-            Access::Read => threads.reads.put(job),
-            Access::Write => threads.writes.put(job),
+            Access::Read => threads.reads.put(access, job),
+            Access::Write => threads.writes.put(access, job),
         }
     }
 }
@@ -229,7 +229,7 @@ struct Writer {
 
 impl Writer {
     fn run(&self, inbox: &Inbox) {
-        while let Some(first) = inbox.wait() {
+        while let Some((_, first)) = inbox.wait() {
             self.group(first, inbox);
         }
     }
@@ -330,7 +330,7 @@ impl Group {
 }
 
 fn read_all(connection: &Connection, inbox: &Inbox) {
-    while let Some(mut job) = inbox.wait() {
+    while let Some((_, mut job)) = inbox.wait() {
         match command(connection, "BEGIN") {
             Ok(()) => {
                 job.run(&mut SqliteTx::new(connection));
