@@ -430,3 +430,6 @@ impl AgentConfig {
         Value::Object(map)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -121,3 +121,6 @@ fn parse_yaml(text: &str) -> Result<Value, ConfigError> {
     })?;
     Ok(value)
 }
+
+#[cfg(test)]
+mod tests;

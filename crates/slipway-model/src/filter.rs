@@ -448,3 +448,6 @@ fn total(a: &Value, b: &Value) -> Ordering {
     }
     order(a, b).unwrap_or_else(|| rank(a).cmp(&rank(b)))
 }
+
+#[cfg(test)]
+mod tests;

@@ -122,7 +122,7 @@ pub struct ItemFacts {
 }
 
 /// What may happen to an item.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ItemEvent {
     /// An agent takes it.
     Lease,
@@ -142,7 +142,8 @@ pub enum ItemEvent {
     Revive,
     /// A user cancels it, or the stopped workload has ended.
     Kill,
-    /// The lease ran out.
+    /// The lease ran out. After the acknowledgement only leases of agents that record their starts
+    /// run out: of others nobody could tell whether they have started.
     Expire,
     /// The holder, or its successor, reports that this attempt has no workload.
     ReportAbsent,
@@ -150,6 +151,25 @@ pub enum ItemEvent {
     Preempt,
     /// The holder hands an item back that it has not started.
     Release,
+}
+
+impl ItemEvent {
+    /// Every event, in the order of an item's life.
+    pub const ALL: [Self; 13] = [
+        Self::Lease,
+        Self::Ack,
+        Self::Start,
+        Self::RunStarted,
+        Self::Succeed,
+        Self::Fail,
+        Self::Crash,
+        Self::Revive,
+        Self::Kill,
+        Self::Expire,
+        Self::Release,
+        Self::ReportAbsent,
+        Self::Preempt,
+    ];
 }
 
 /// What a permitted event leads to.
@@ -226,3 +246,6 @@ pub const AGENT_TERM: Millis = 60_000;
 
 /// How often one item may be preempted and queued again.
 pub const MAX_PREEMPTIONS: i64 = 5;
+
+#[cfg(test)]
+mod tests;

@@ -157,3 +157,6 @@ pub fn is_secret_name(name: &str) -> bool {
         || (words.last() == Some(&"PWD") && words.len() > 1)
         || matches!(name.as_str(), "PGPASSFILE" | "NETRC" | "KUBECONFIG" | "SSH_AUTH_SOCK")
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use crate::config::resource_args;
 use crate::json::child;
 use crate::spec::LaunchSpec;
-use crate::template::{TemplateError, TemplateVariables, fill_resolved, variables_in};
+use crate::template::{TemplateError, TemplateVariables, fill};
 
 /// Where a value of the final resource arguments comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -56,36 +56,34 @@ pub struct FinalSpec {
 /// Derives the final spec of an item.
 ///
 /// `queue_config` is the stored form, `{"resource_args": {"<resource>": {…}}}`; `null` for a queue
-/// without configuration. `resource` is the queue's; a spec that names another one (a sweep's
-/// scheduler) keeps its own.
+/// without configuration. `queue_resource` is the queue's target; a spec that names another one (a
+/// sweep's scheduler) keeps its own, and takes neither configuration nor variables from the queue.
 ///
 /// # Errors
-/// If a variable has no permitted value.
+/// If a value is refused, or a variable that the configuration uses has none.
 pub fn final_spec(
     queue_config: &Value,
-    resource: Option<&str>,
+    queue_resource: Option<&str>,
     variables: &TemplateVariables,
     values: &Value,
     spec: &LaunchSpec,
 ) -> Result<FinalSpec, TemplateError> {
-    let resource = spec
-        .resource()
-        .or(resource)
-        .or_else(|| queue_config.get("resource").and_then(Value::as_str));
+    let queue_resource = queue_resource.or_else(|| queue_config.get("resource").and_then(Value::as_str));
+    let resource = spec.resource().or(queue_resource).map(str::to_owned);
     let mut spec = spec.clone();
     spec.remove("template_variables");
-    let Some(resource) = resource.map(str::to_owned) else {
+    let Some(resource) = resource else {
         return Ok(FinalSpec {
             spec: spec.into_value(),
             origins: Origins::new(),
         });
     };
     let empty = Value::Object(Map::new());
-    let queue_args = resource_args(queue_config, &resource).unwrap_or(&empty);
-    let filled = if variables.is_empty() && variables_in(queue_args).is_empty() {
-        queue_args.clone()
+    let (queue_args, filled) = if queue_resource.is_none_or(|queue| queue == resource) {
+        let args = resource_args(queue_config, &resource).unwrap_or(&empty);
+        (args, fill(args, variables, values)?)
     } else {
-        fill_resolved(queue_args, variables, &variables.resolve(values)?)?
+        (&empty, empty.clone())
     };
     let mut origins = Origins::new();
     mark_filled(queue_args, &filled, "", &mut origins);
@@ -195,3 +193,6 @@ fn mark_filled(written: &Value, filled: &Value, path: &str, origins: &mut Origin
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

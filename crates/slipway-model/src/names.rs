@@ -73,6 +73,9 @@ pub fn display_name(seed: u64, number: u64) -> String {
     format!("{}-{}-{number}", ADJECTIVES[adjective], NOUNS[noun])
 }
 
+/// The longest name that every target takes.
+const MAX_LABEL: usize = 63;
+
 /// The name of one attempt's workload on a target: lower-case letters, digits and `-`, at most 63
 /// characters, different for every run and attempt.
 ///
@@ -89,9 +92,11 @@ pub fn workload_name(run: &crate::id::RunName, attempt: i64) -> String {
         .iter()
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    let readable = dns_label(&run.run, 36);
-    let separator = if readable.is_empty() { "" } else { "-" };
-    format!("launch-{readable}{separator}{attempt}-{digest}")
+    let end = format!("{attempt}-{digest}");
+    match dns_label(&run.run, MAX_LABEL - "launch--".len() - end.len()) {
+        readable if readable.is_empty() => format!("launch-{end}"),
+        readable => format!("launch-{readable}-{end}"),
+    }
 }
 
 /// A text as a DNS label of at most `limit` characters: other characters become `-`.
@@ -111,3 +116,6 @@ pub fn dns_label(text: &str, limit: usize) -> String {
     label.truncate(label.trim_end_matches('-').len());
     label
 }
+
+#[cfg(test)]
+mod tests;

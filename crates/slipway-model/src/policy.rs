@@ -275,3 +275,6 @@ impl Rule<'_> {
 fn is_word(value: &Value) -> bool {
     value.is_string() || value.is_number()
 }
+
+#[cfg(test)]
+mod tests;

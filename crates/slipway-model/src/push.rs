@@ -187,18 +187,11 @@ pub fn check_push(rules: QueueRules<'_>, push: Push<'_>) -> Result<AcceptedPush,
     let priority = check_priority(rules.prioritization, priority)?;
     let template_values = take_template_values(&mut spec, template_values)?;
 
-    // A scheduler on another target than the queue's takes nothing from the queue's configuration.
-    let own_target = rules.resource.is_none_or(|queue| queue == resource);
-    let no_variables = TemplateVariables::default();
-    let variables = if own_target { rules.variables } else { &no_variables };
-    let values = if own_target {
-        Value::Object(template_values.clone())
-    } else {
-        Value::Null
-    };
+    let queue_resource = rules.resource.map(Resource::as_str);
+    let values = Value::Object(template_values.clone());
     spec.set("resource", resource.as_str());
     if !is_owner {
-        check_arguments(rules, variables, &values, resource, &spec)?;
+        check_arguments(rules, &values, resource, &spec)?;
     }
     let author = spec
         .author()
@@ -207,7 +200,7 @@ pub fn check_push(rules: QueueRules<'_>, push: Push<'_>) -> Result<AcceptedPush,
         .to_owned();
     spec.set("author", author.as_str());
     spec.remove("priority");
-    let final_spec = final_spec(rules.config, Some(resource.as_str()), variables, &values, &spec)?;
+    let final_spec = final_spec(rules.config, queue_resource, rules.variables, &values, &spec)?;
     Ok(AcceptedPush {
         destination: Destination {
             entity: spec.entity().map(str::to_owned),
@@ -311,7 +304,6 @@ fn take_template_values(spec: &mut LaunchSpec, beside: Value) -> Result<Map<Stri
 /// agent that queues a preempted one again, sends the merged arguments back.
 fn check_arguments(
     rules: QueueRules<'_>,
-    variables: &TemplateVariables,
     values: &Value,
     resource: Resource,
     spec: &LaunchSpec,
@@ -329,12 +321,14 @@ fn check_arguments(
     };
     let mut queue_only = LaunchSpec::default();
     queue_only.set("resource", resource.as_str());
-    let queue = final_spec(rules.config, Some(resource.as_str()), variables, values, &queue_only)?;
+    let queue_resource = rules.resource.map(Resource::as_str);
+    let queue = final_spec(rules.config, queue_resource, rules.variables, values, &queue_only)?;
     let queue_args = crate::config::resource_args(&queue.spec, resource.as_str());
     let Some(changed) = changes(queue_args, args) else {
         return Ok(());
     };
-    if !variables.is_empty()
+    let guarded = !rules.variables.is_empty() && rules.resource.is_none_or(|queue| queue == resource);
+    if guarded
         && let Some(path) = first_leaf(&changed, "", &|path| {
             !rules.policy.allowed_overrides.iter().any(|root| is_below(path, root))
         })
@@ -342,7 +336,7 @@ fn check_arguments(
         return Err(PushError::Guarded {
             resource,
             path,
-            variables: variables.variables().iter().map(|v| v.name.clone()).collect(),
+            variables: rules.variables.variables().iter().map(|v| v.name.clone()).collect(),
         });
     }
     check_submitter_args(resource, &changed, rules.policy)?;
@@ -373,3 +367,6 @@ fn first_leaf(value: &Value, path: &str, picks: &dyn Fn(&str) -> bool) -> Option
         _ => picks(path).then(|| path.to_owned()),
     }
 }
+
+#[cfg(test)]
+mod tests;

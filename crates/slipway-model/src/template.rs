@@ -519,15 +519,6 @@ pub fn variables_in(value: &Value) -> Vec<String> {
 /// Names the variable and what is wrong with its value.
 pub fn fill(config: &Value, variables: &TemplateVariables, values: &Value) -> Result<Value, TemplateError> {
     let resolved = variables.resolve(values)?;
-    fill_resolved(config, variables, &resolved)
-}
-
-/// As [`fill`], with values that [`TemplateVariables::resolve`] has returned.
-pub(crate) fn fill_resolved(
-    config: &Value,
-    variables: &TemplateVariables,
-    resolved: &Map<String, Value>,
-) -> Result<Value, TemplateError> {
     let lookup = |name: &str| match (resolved.get(name), variables.get(name)) {
         (Some(value), _) => Ok(value),
         (None, Some(variable)) => Err(TemplateError::Missing {
@@ -686,3 +677,6 @@ fn shorten(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+#[cfg(test)]
+mod tests;
