@@ -84,6 +84,29 @@ pub(crate) fn administer(principal: &Principal, entity: &str) -> Result<(), ApiE
     at_least(principal, entity, Role::Admin, "administer this entity")
 }
 
+/// Whether users, teams and anybody's keys may be changed.
+///
+/// # Errors
+/// `FORBIDDEN` for everyone but administrators of the installation.
+pub(crate) fn administer_installation(principal: &Principal) -> Result<(), ApiError> {
+    no_run_key(principal)?;
+    if principal.user.admin {
+        Ok(())
+    } else {
+        Err(ApiError::forbidden(
+            "only an administrator of the installation may do this",
+        ))
+    }
+}
+
+/// Whether one's own keys may be changed: not by a job.
+///
+/// # Errors
+/// `FORBIDDEN` for run keys.
+pub(crate) fn own_keys(principal: &Principal) -> Result<(), ApiError> {
+    no_run_key(principal)
+}
+
 /// Whether the principal counts as the owner of the entity's queues, whose `resource_args` pass
 /// where a submitter's are checked.
 #[must_use]
@@ -110,6 +133,25 @@ pub(crate) fn write_run(principal: &Principal, name: &RunName) -> Result<(), Api
         };
     }
     at_least(principal, &name.entity, Role::Member, "write runs")
+}
+
+/// Whether an item may be pushed whose run goes there. A run key that may launch stays within its
+/// own run's project.
+///
+/// # Errors
+/// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and for run keys of another project.
+pub(crate) fn launch_run(principal: &Principal, destination: &RunName) -> Result<(), ApiError> {
+    if let Credential::Run { entity, project, .. } = &principal.credential {
+        return if *entity == destination.entity && *project == destination.project {
+            Ok(())
+        } else {
+            Err(ApiError::forbidden(format!(
+                "this run key launches runs of {entity}/{project} only, not of {}/{}",
+                destination.entity, destination.project
+            )))
+        };
+    }
+    at_least(principal, &destination.entity, Role::Member, "launch runs")
 }
 
 /// Whether artifacts of the project may be made and changed.

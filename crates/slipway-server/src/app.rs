@@ -9,7 +9,10 @@ use slipway_store::Store;
 use slipway_store::blobs::{Blobs, Signer};
 
 use crate::auth::Authenticator;
+use crate::deliveries::Deliveries;
 use crate::graphql::ApiSchema;
+use crate::hub::Hub;
+use crate::lookup::Lookup;
 use crate::options::ServerOptions;
 use crate::run_log;
 
@@ -56,6 +59,12 @@ pub(crate) struct App {
     pub(crate) clock: Clock,
     /// Resolves credentials.
     pub(crate) auth: Authenticator,
+    /// Things that never change, remembered.
+    pub(crate) lookup: Lookup,
+    /// Whether answers to pushes reach their clients.
+    pub(crate) deliveries: Deliveries,
+    /// Tells connected clients what happens.
+    pub(crate) hub: Hub,
     /// The GraphQL schema.
     pub(crate) schema: ApiSchema,
     /// Tells followers of console logs what came in.
@@ -74,6 +83,9 @@ impl App {
     ) -> Arc<Self> {
         Arc::new(Self {
             auth: Authenticator::new(signing_key),
+            lookup: Lookup::default(),
+            deliveries: Deliveries::default(),
+            hub: Hub::default(),
             schema: crate::graphql::schema(),
             options,
             store,

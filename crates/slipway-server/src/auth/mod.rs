@@ -5,8 +5,13 @@
 //! for a second, so a revoked key ends within that second on every replica and at once on the one
 //! that revokes it. Run keys are not stored: see [`run_key`].
 
+mod base62;
 mod cache;
 mod run_key;
+mod secrets;
+
+pub(crate) use secrets::{check_password, generate_session};
+pub use secrets::{generate_key, hash_password, key_hint};
 
 use std::sync::Arc;
 

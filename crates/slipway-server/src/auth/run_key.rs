@@ -15,7 +15,7 @@ use slipway_store::Store;
 use slipway_store::items::Item;
 use subtle::ConstantTimeEq as _;
 
-use super::Principal;
+use super::{Principal, base62};
 use crate::error::{ApiError, Code};
 
 /// What a run key starts with. What follows the dash has more than 40 characters, as the official
@@ -122,24 +122,7 @@ fn proof(signing_key: &[u8; 32], handle: LeaseHandle) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(signing_key).expect("HMAC takes keys of any length");
     mac.update(b"run-key:");
     mac.update(handle.to_string().as_bytes());
-    base62(mac.finalize().into_bytes().into())
-}
-
-/// A 256-bit number in 43 base62 digits, most significant first.
-fn base62(bytes: [u8; 32]) -> String {
-    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
-    let mut number = bytes;
-    let mut digits = [b'0'; 43];
-    for digit in digits.iter_mut().rev() {
-        let mut remainder = 0_u32;
-        for byte in &mut number {
-            let value = (remainder << 8) | u32::from(*byte);
-            *byte = u8::try_from(value / 62).expect("a remainder below 62 leaves a quotient below 256");
-            remainder = value % 62;
-        }
-        *digit = DIGITS[remainder as usize];
-    }
-    digits.iter().map(|digit| char::from(*digit)).collect()
+    base62::encode(mac.finalize().into_bytes().into())
 }
 
 #[cfg(test)]
@@ -225,14 +208,5 @@ mod tests {
                 "{state:?}, epoch {epoch}, ended {ended_at:?}"
             );
         }
-    }
-
-    #[test]
-    fn base62_keeps_order_and_width() {
-        assert_eq!(base62([0; 32]), "0".repeat(43));
-        let mut one = [0; 32];
-        one[31] = 61;
-        assert!(base62(one).ends_with("0z"));
-        assert_eq!(base62([255; 32]).len(), 43);
     }
 }

@@ -8,6 +8,7 @@ use slipway_store::Store;
 
 use crate::app::App;
 use crate::auth::Principal;
+use crate::deliveries::{Claim, Claims};
 use crate::uploads::Links;
 
 /// Who asks, and through which address.
@@ -20,6 +21,15 @@ pub(crate) struct Caller {
     pub(crate) base_url: String,
     /// When the request came.
     pub(crate) now: Millis,
+    /// Pushes whose answers this request's answer carries.
+    pub(crate) claims: Claims,
+}
+
+impl Caller {
+    /// Notes a push whose delivery is confirmed when the request's answer is written.
+    pub(crate) fn deliver(&self, claim: Claim) {
+        self.claims.add(claim);
+    }
 }
 
 impl Caller {

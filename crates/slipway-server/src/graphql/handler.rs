@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::context::Caller;
 use super::wording;
 use crate::app::App;
+use crate::deliveries::Claims;
 use crate::error::{ApiError, Code};
 use crate::http::{peer, read_body};
 
@@ -30,15 +31,20 @@ struct Posted {
 
 /// Answers a GraphQL request.
 pub(crate) async fn post_graphql(State(app): State<Arc<App>>, request: HttpRequest) -> Response {
-    match answer(&app, request).await {
+    let claims = Claims::default();
+    let mut response = match answer(&app, request, &claims).await {
         Ok(answer) => respond(answer),
         Err(error) => respond(Answer::from_errors(vec![
             async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default()),
         ])),
+    };
+    if !claims.is_empty() {
+        response.extensions_mut().insert(claims);
     }
+    response
 }
 
-async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Answer, ApiError> {
+async fn answer(app: &Arc<App>, request: HttpRequest, claims: &Claims) -> Result<Answer, ApiError> {
     let (parts, body) = request.into_parts();
     let now = app.now();
     let principal = app.auth.authenticate(&app.store, &parts.headers, now).await?;
@@ -76,6 +82,7 @@ async fn answer(app: &Arc<App>, request: HttpRequest) -> Result<Answer, ApiError
             base_url: app.base_url(&parts.headers, peer(&parts.extensions)),
             principal,
             now,
+            claims: claims.clone(),
         });
     request.operation_name = operation_name.filter(|_| has_named_operation(&document));
     request.set_parsed_query(document);

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object, SimpleObject};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 use super::context::RequestContext as _;
 use super::scalars::{DateTime, JsonString};
@@ -54,6 +56,16 @@ impl IdentityQuery {
     async fn organization(&self, #[graphql(name = "name")] _name: Option<String>) -> Option<Organization> {
         None
     }
+}
+
+/// The entities that a principal sees.
+pub(super) async fn readable_entities(ctx: &Context<'_>) -> Result<Vec<String>> {
+    let principal = ctx.principal();
+    if principal.user.admin {
+        let entities = ctx.store().entities().await?;
+        return Ok(entities.into_iter().map(|entity| entity.name).collect());
+    }
+    Ok(principal.roles.iter().map(|(name, _)| name.clone()).collect())
 }
 
 /// What the server offers.
@@ -166,9 +178,12 @@ impl User {
                 .into_iter()
                 .map(|key| ApiKeyEdge {
                     node: ApiKey {
-                        id: ID(format!("ApiKey:{}", key.id)),
+                        id: key_id(key.id),
                         name: key.hint,
                         description: key.description,
+                        created_at: DateTime(key.created_at),
+                        last_used_at: key.last_used_at.map(DateTime),
+                        expires_at: key.expires_at.map(DateTime),
                     },
                 })
                 .collect(),
@@ -194,10 +209,19 @@ impl User {
 }
 
 /// The wire's id of a user.
-#[must_use]
 pub(crate) fn user_id(number: i64) -> ID {
-    use base64::Engine as _;
-    ID(base64::engine::general_purpose::STANDARD.encode(format!("User:{number}")))
+    ID(STANDARD.encode(format!("User:{number}")))
+}
+
+/// The wire's id of an API key.
+pub(super) fn key_id(number: i64) -> ID {
+    ID(STANDARD.encode(format!("ApiKey:{number}")))
+}
+
+/// Reads what [`key_id`] wrote.
+pub(super) fn read_key_id(id: &str) -> Option<i64> {
+    let plain = String::from_utf8(STANDARD.decode(id).ok()?).ok()?;
+    plain.strip_prefix("ApiKey:")?.parse().ok()
 }
 
 /// Keys.
@@ -220,6 +244,13 @@ pub(crate) struct ApiKey {
     name: String,
     /// What its owner calls it.
     description: String,
+    #[graphql(visible = "super::additions")]
+    created_at: DateTime,
+    /// To the minute.
+    #[graphql(visible = "super::additions")]
+    last_used_at: Option<DateTime>,
+    #[graphql(visible = "super::additions")]
+    expires_at: Option<DateTime>,
 }
 
 /// Teams.
@@ -246,8 +277,7 @@ pub(crate) struct EntityCore(pub(crate) Arc<slipway_store::identity::Entity>);
 #[Object]
 impl EntityCore {
     async fn id(&self) -> ID {
-        use base64::Engine as _;
-        ID(base64::engine::general_purpose::STANDARD.encode(format!("Entity:{}", self.0.id)))
+        ID(STANDARD.encode(format!("Entity:{}", self.0.id)))
     }
 
     async fn name(&self) -> &str {

@@ -3,23 +3,28 @@
 //! Types that several domains extend ([`Query`], [`Mutation`], [`Project`], [`Entity`]) are merged
 //! objects: a domain adds its part to the tuple here and nowhere else.
 
+mod admin;
+mod agents;
 mod artifacts;
 mod context;
 mod files;
 mod handler;
 mod identity;
+mod items;
+mod names;
 mod page;
 mod project;
+mod queues;
 mod runs;
 pub(crate) mod scalars;
 mod wording;
 
-pub(crate) use context::{Caller, RequestContext};
+pub(crate) use context::Caller;
 pub(crate) use handler::post_graphql;
 
 use std::sync::Arc;
 
-use async_graphql::{EmptySubscription, MergedObject, Schema};
+use async_graphql::{Context, EmptySubscription, MergedObject, Schema};
 
 /// What resolvers answer. The error keeps its code on the way out: see [`handler`].
 pub(crate) type Result<T> = std::result::Result<T, crate::ApiError>;
@@ -35,15 +40,43 @@ const MAX_COMPLEXITY: usize = 2_000;
 
 /// What can be read.
 #[derive(MergedObject, Default)]
-pub(crate) struct Query(identity::IdentityQuery, project::ProjectQuery, artifacts::ArtifactQuery);
+pub(crate) struct Query(
+    identity::IdentityQuery,
+    project::ProjectQuery,
+    queues::QueueQuery,
+    items::ItemQuery,
+    agents::AgentQuery,
+    artifacts::ArtifactQuery,
+);
 
 /// What can be changed.
 #[derive(MergedObject, Default)]
-pub(crate) struct Mutation(project::ProjectMutation, runs::RunMutation, artifacts::ArtifactMutation);
+pub(crate) struct Mutation(
+    admin::AdminMutation,
+    project::ProjectMutation,
+    queues::QueueMutation,
+    items::PushMutation,
+    items::HoldMutation,
+    items::ManageMutation,
+    agents::AgentMutation,
+    runs::RunMutation,
+    artifacts::ArtifactMutation,
+);
+
+/// Whether fields that the official API lacks are shown: not with `--compat official`.
+pub(crate) fn additions(ctx: &Context<'_>) -> bool {
+    ctx.data_opt::<Caller>()
+        .is_none_or(|caller| !caller.app.options.compat_official)
+}
 
 /// A container for runs, queues and artifacts.
 #[derive(MergedObject)]
-pub(crate) struct Project(project::ProjectCore, runs::ProjectRuns, artifacts::ProjectArtifacts);
+pub(crate) struct Project(
+    project::ProjectCore,
+    queues::ProjectQueues,
+    runs::ProjectRuns,
+    artifacts::ProjectArtifacts,
+);
 
 impl Project {
     /// The wire's project over a stored one.
@@ -52,6 +85,7 @@ impl Project {
         let row = Arc::new(row);
         Self(
             project::ProjectCore(Arc::clone(&row)),
+            queues::ProjectQueues(Arc::clone(&row)),
             runs::ProjectRuns(Arc::clone(&row)),
             artifacts::ProjectArtifacts(row),
         )
@@ -60,14 +94,14 @@ impl Project {
 
 /// An owner of projects: a user's own entity, or a team.
 #[derive(MergedObject)]
-pub(crate) struct Entity(identity::EntityCore);
+pub(crate) struct Entity(identity::EntityCore, queues::EntityQueues);
 
 impl Entity {
     /// The wire's entity over a stored one.
     #[must_use]
     pub(crate) fn new(row: slipway_store::identity::Entity) -> Self {
         let row = Arc::new(row);
-        Self(identity::EntityCore(row))
+        Self(identity::EntityCore(Arc::clone(&row)), queues::EntityQueues(row))
     }
 }
 

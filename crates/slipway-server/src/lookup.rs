@@ -1,0 +1,188 @@
+//! Things that never change once stored, remembered so that the hot path asks for them once: names
+//! of entities and queues, and revisions of queue configurations.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde_json::Value;
+use slipway_model::id::{QueueId, RevisionId};
+use slipway_model::merge::{FinalSpec, final_spec};
+use slipway_model::push::QueueRules;
+use slipway_model::queue::{Prioritization, QueuePolicy, Resource};
+use slipway_model::spec::LaunchSpec;
+use slipway_model::template::TemplateVariables;
+use slipway_store::Store;
+use slipway_store::items::Item;
+use slipway_store::queues::Revision;
+
+use crate::error::ApiError;
+
+/// How many things of a kind are remembered. When full, all are forgotten and asked for again.
+const CAPACITY: usize = 4_096;
+
+/// A revision of a queue's configuration, read.
+pub(crate) struct QueueConfig {
+    /// The target resource; `None` for a queue without configuration.
+    pub(crate) resource: Option<Resource>,
+    /// The stored configuration.
+    pub(crate) config: Value,
+    /// Its template variables.
+    pub(crate) variables: TemplateVariables,
+    /// What the owner allows submitters.
+    pub(crate) policy: QueuePolicy,
+}
+
+impl QueueConfig {
+    /// Of a queue without configuration.
+    fn none() -> Self {
+        Self {
+            resource: None,
+            config: Value::Null,
+            variables: TemplateVariables::default(),
+            policy: QueuePolicy::default(),
+        }
+    }
+
+    /// Reads a stored revision.
+    pub(crate) fn read(revision: &Revision) -> Result<Self, ApiError> {
+        Ok(Self {
+            resource: Some(revision.resource),
+            config: serde_json::from_str(&revision.config).map_err(ApiError::internal)?,
+            variables: TemplateVariables::parse(&revision.template_variables).map_err(ApiError::internal)?,
+            policy: revision.policy.clone(),
+        })
+    }
+
+    /// The rules for a push.
+    pub(crate) fn rules(&self, prioritization: Prioritization) -> QueueRules<'_> {
+        QueueRules {
+            resource: self.resource,
+            config: &self.config,
+            variables: &self.variables,
+            policy: &self.policy,
+            prioritization,
+        }
+    }
+
+    /// What an agent runs for an item that was pushed under this revision.
+    ///
+    /// # Errors
+    /// If the stored item does not fit the revision, which only a damaged store brings about.
+    pub(crate) fn final_spec(&self, item: &Item) -> Result<FinalSpec, ApiError> {
+        let spec = LaunchSpec::parse(&item.spec).map_err(ApiError::internal)?;
+        let resource = self.resource.map(Resource::as_str);
+        // A scheduler on another target than the queue's takes nothing from its configuration.
+        let own_target = spec.resource().is_none() || resource.is_none() || spec.resource() == resource;
+        let (variables, values) = if own_target {
+            let values = serde_json::from_str(&item.template_values).map_err(ApiError::internal)?;
+            (&self.variables, values)
+        } else {
+            (&TemplateVariables::default(), Value::Null)
+        };
+        final_spec(&self.config, resource, variables, &values, &spec).map_err(ApiError::internal)
+    }
+}
+
+/// What a queue is called. Queues are never renamed.
+pub(crate) struct QueueName {
+    /// The owning entity's name.
+    pub(crate) entity: String,
+    /// The queue's name.
+    pub(crate) name: String,
+}
+
+/// A bounded memory of immutable things.
+struct Memory<K, V>(Mutex<HashMap<K, Arc<V>>>);
+
+impl<K: Eq + Hash, V> Memory<K, V> {
+    fn new() -> Self {
+        Self(Mutex::new(HashMap::new()))
+    }
+
+    fn get(&self, key: &K) -> Option<Arc<V>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+    }
+
+    fn put(&self, key: K, value: V) -> Arc<V> {
+        let value = Arc::new(value);
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if map.len() >= CAPACITY {
+            map.clear();
+        }
+        map.insert(key, Arc::clone(&value));
+        value
+    }
+}
+
+/// See the module.
+pub(crate) struct Lookup {
+    entities: Memory<i64, String>,
+    queues: Memory<QueueId, QueueName>,
+    revisions: Memory<RevisionId, QueueConfig>,
+    without_config: Arc<QueueConfig>,
+}
+
+impl Default for Lookup {
+    fn default() -> Self {
+        Self {
+            entities: Memory::new(),
+            queues: Memory::new(),
+            revisions: Memory::new(),
+            without_config: Arc::new(QueueConfig::none()),
+        }
+    }
+}
+
+impl Lookup {
+    /// The name of an entity's number.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is none.
+    pub(crate) async fn entity_name(&self, store: &Store, id: i64) -> Result<Arc<String>, ApiError> {
+        if let Some(name) = self.entities.get(&id) {
+            return Ok(name);
+        }
+        let entity = store
+            .entity_by_id(id)
+            .await?
+            .ok_or_else(|| ApiError::not_found("entity", &id.to_string()))?;
+        Ok(self.entities.put(id, entity.name))
+    }
+
+    /// What a queue is called; `None` if it was deleted.
+    ///
+    /// # Errors
+    /// If the store is away.
+    pub(crate) async fn queue_name(&self, store: &Store, id: QueueId) -> Result<Option<Arc<QueueName>>, ApiError> {
+        if let Some(name) = self.queues.get(&id) {
+            return Ok(Some(name));
+        }
+        let queue = store.queue_by_id(id).await?;
+        Ok(queue.map(|queue| {
+            let name = QueueName {
+                entity: queue.entity,
+                name: queue.name,
+            };
+            self.queues.put(id, name)
+        }))
+    }
+
+    /// The configuration of a revision; an empty one for `None`.
+    ///
+    /// # Errors
+    /// `NOT_FOUND` if there is none.
+    pub(crate) async fn config(&self, store: &Store, id: Option<RevisionId>) -> Result<Arc<QueueConfig>, ApiError> {
+        let Some(id) = id else {
+            return Ok(Arc::clone(&self.without_config));
+        };
+        if let Some(config) = self.revisions.get(&id) {
+            return Ok(config);
+        }
+        let revision = store
+            .revision(id)
+            .await?
+            .ok_or_else(|| ApiError::not_found("queue configuration", &id.to_string()))?;
+        Ok(self.revisions.put(id, QueueConfig::read(&revision)?))
+    }
+}
