@@ -656,7 +656,3 @@ fn read_key(row: &Row) -> Result<ApiKey> {
         last_used_at: row.opt_i64(6)?,
     })
 }
-
-pub(crate) fn unfinished<T>(_: impl Sized, _: impl Sized) -> Result<T> {
-    Err(Error::Internal("not available yet".to_owned()))
-}

@@ -398,10 +398,8 @@ impl Store {
     /// The number of a run, by which the run-data lane knows it.
     pub(crate) async fn run_number(&self, name: &RunName) -> Result<Option<i64>> {
         let name = name.clone();
-        self.read(Lane::Control, "run_number", move |tx| {
-            Ok(rows::core(tx, &name, "")?.map(|core| core.number))
-        })
-        .await
+        self.read(Lane::Control, "run_number", move |tx| number(tx, &name))
+            .await
     }
 
     /// Adds what only the run-data lane knows.
@@ -579,6 +577,11 @@ fn check_run_id(id: &str) -> Result<()> {
         Some(character) => Err(Error::Invalid(format!("a run's id may not contain {character:?}"))),
         None => Ok(()),
     }
+}
+
+/// The number of a run.
+pub(crate) fn number(tx: &mut dyn Tx, name: &RunName) -> Result<Option<i64>> {
+    Ok(rows::core(tx, name, "")?.map(|core| core.number))
 }
 
 fn require(tx: &mut dyn Tx, name: &RunName) -> Result<Core> {

@@ -40,8 +40,14 @@ CREATE TABLE artifacts (
 );
 CREATE UNIQUE INDEX artifacts_by_index ON artifacts (entity_id, collection_id, version_index);
 CREATE INDEX artifacts_by_digest ON artifacts (entity_id, collection_id, digest);
-CREATE INDEX artifacts_by_client_id ON artifacts (client_id) WHERE client_id IS NOT NULL;
 CREATE INDEX artifacts_by_run ON artifacts (run_number) WHERE run_number IS NOT NULL;
+
+-- What clients call versions before they know the server's ids. The first to use an id keeps it.
+CREATE TABLE artifact_client_ids (
+    client_id TEXT NOT NULL PRIMARY KEY,
+    entity_id BIGINT NOT NULL,
+    artifact_id BIGINT NOT NULL
+) {sqlite:WITHOUT ROWID};
 
 CREATE TABLE aliases (
     entity_id BIGINT NOT NULL,
@@ -57,6 +63,7 @@ CREATE TABLE manifests (
     entity_id BIGINT NOT NULL,
     artifact_id BIGINT NOT NULL,
     name TEXT NOT NULL,
+    -- Empty until announced.
     digest TEXT NOT NULL,
     kind TEXT NOT NULL,
     {postgres:PRIMARY KEY (entity_id, id),}
