@@ -212,3 +212,6 @@ impl fmt::Display for RunName {
         write!(f, "{}/{}/{}", self.entity, self.project, self.run)
     }
 }
+
+#[cfg(test)]
+mod tests;

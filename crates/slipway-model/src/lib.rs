@@ -24,5 +24,8 @@ pub mod spec;
 pub mod template;
 pub mod wait;
 
+#[cfg(test)]
+mod arbitrary_input;
+
 /// Milliseconds since the Unix epoch, UTC.
 pub type Millis = i64;

@@ -340,3 +340,6 @@ fn shape(path: &str, expected: &'static str, found: &Value) -> SpecError {
         found: json::kind(found),
     }
 }
+
+#[cfg(test)]
+mod tests;

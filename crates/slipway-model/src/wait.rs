@@ -161,21 +161,56 @@ impl WaitReason {
             Self::QueuePaused => "The queue is paused; resume it to run its items".to_owned(),
             Self::NoAgent => "No agent serves this queue; start one with `slipway launch-agent -q <queue>`".to_owned(),
             Self::AgentsDraining => "Every agent of this queue is draining and takes nothing new".to_owned(),
+            Self::AgentFull { slots: 0, .. } => {
+                "The agents of this queue take no jobs: their `max_jobs` is 0".to_owned()
+            }
             Self::AgentFull {
                 running,
                 slots,
                 position,
             } => {
-                format!("Waiting for a free slot: agents run {running} of {slots} jobs; position {position}")
+                format!(
+                    "Waiting for a free slot: agents run {running} of {slots} jobs; position {position} in the queue"
+                )
             }
             Self::Position { position } => format!("Position {position} in the queue"),
             Self::NotYetLeased => "Next in the queue; an agent has not taken it yet".to_owned(),
-            Self::Starting { agent } => format!("Agent `{agent}` is preparing it"),
+            Self::Starting { agent } => format!("{} is preparing it", subject(agent)),
             Self::AgentLost { agent, since } => {
-                let seconds = (now - since).max(0) / 1000;
-                format!("Agent `{agent}` has not been heard from for {seconds} s; the job may still run")
+                let silence = duration(now - since);
+                format!(
+                    "{} has not been heard from for {silence}; the job may still run",
+                    subject(agent)
+                )
             }
             Self::Warning { message } => message.clone(),
         }
     }
 }
+
+/// The agent as the subject of a sentence.
+fn subject(agent: &str) -> String {
+    match agent {
+        "" => "An agent".to_owned(),
+        name => format!("Agent `{name}`"),
+    }
+}
+
+/// A duration in its one or two largest units, such as `1 h 31 min`.
+#[must_use]
+pub fn duration(millis: Millis) -> String {
+    let seconds = millis.max(0) / 1000;
+    let (large, large_unit, small, small_unit) = match seconds {
+        0..60 => return format!("{seconds} s"),
+        60..3_600 => return format!("{} min", seconds / 60),
+        3_600..86_400 => (seconds / 3_600, "h", seconds % 3_600 / 60, "min"),
+        _ => (seconds / 86_400, "d", seconds % 86_400 / 3_600, "h"),
+    };
+    match small {
+        0 => format!("{large} {large_unit}"),
+        _ => format!("{large} {large_unit} {small} {small_unit}"),
+    }
+}
+
+#[cfg(test)]
+mod tests;
