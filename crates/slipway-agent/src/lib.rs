@@ -1,1 +1,28 @@
-//! The launch agent: queue loop, life cycle of an item, recovery and drain.
+//! The launch agent: takes items from queues, runs them on target resources, and says how they ended.
+//!
+//! One loop owns the connection to the server and a pure core ([`core`]) that decides what to do;
+//! each item has a task of its own ([`item`]) from acknowledgement to the accepted report. What is
+//! known of an item is either on the server or with its workload, so an agent that was killed is
+//! replaced by one that asks both ([`recovery`]).
+//!
+//! The agent carries no rule of its own about who may do what: it applies those of `slipway-model`
+//! again, in case its server knows none.
+
+mod core;
+mod environment;
+mod error;
+mod failpoint;
+mod item;
+mod options;
+mod patience;
+mod recovery;
+mod registration;
+mod secret;
+mod service;
+mod source;
+mod state_directory;
+
+pub use error::AgentError;
+pub use options::AgentOptions;
+pub use registration::{Check, CheckReport};
+pub use service::{Agent, End, Handle};

@@ -1,0 +1,71 @@
+//! Why an agent does not start, or ends.
+
+use std::io;
+use std::path::PathBuf;
+
+/// What ends an agent. Failures of single items never do.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// The server refuses. Passing failures are waited out and never get here.
+    #[error("{action}: {source}")]
+    Server {
+        /// What was asked of it.
+        action: &'static str,
+        /// Its refusal.
+        source: slipway_client::Error,
+    },
+    /// Queues that do not exist, or that the key may not see.
+    #[error(
+        "entity `{entity}` has no queue named {}; {}",
+        quoted(.missing),
+        if .available.is_empty() {
+            "it has none at all: create one with `slipway queue create`".to_owned()
+        } else {
+            format!("it has {}", quoted(.available))
+        }
+    )]
+    MissingQueues {
+        /// The queues' owner.
+        entity: String,
+        /// All that were asked for and are not there.
+        missing: Vec<String>,
+        /// All that are there.
+        available: Vec<String>,
+    },
+    /// The key names no entity and the configuration neither.
+    #[error("this API key has no default entity; set `entity` in the agent's configuration")]
+    NoEntity,
+    /// Another agent of this machine uses the state directory.
+    #[error("another agent named `{name}` runs on this machine; give this one another name with `--name`")]
+    AlreadyRunning {
+        /// The name.
+        name: String,
+    },
+    /// The state directory cannot be used.
+    #[error("could not {action} `{}`: {source}", path.display())]
+    State {
+        /// What was tried, as a verb.
+        action: &'static str,
+        /// On what.
+        path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// What still runs cannot be looked at.
+    #[error(transparent)]
+    Runner(#[from] slipway_runner::RunnerError),
+    /// Another instance took over the agent's name.
+    #[error("another agent took the name `{name}`; this one ends and leaves its jobs to it")]
+    Replaced {
+        /// The name.
+        name: String,
+    },
+}
+
+fn quoted(names: &[String]) -> String {
+    names
+        .iter()
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
+}

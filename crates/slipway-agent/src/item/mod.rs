@@ -1,0 +1,546 @@
+//! The life of one item in the agent's hands, from the lease to the accepted report.
+//!
+//! The order of steps is what the guarantees rest on: the run is acknowledged before anything is
+//! fetched, the start is on the server's disk before a workload is created, and a workload is removed
+//! only after its outcome was accepted. A task that dies between two steps leaves enough behind for
+//! [`crate::recovery`].
+
+pub(crate) mod outcome;
+mod output;
+pub(crate) mod plan;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+use slipway_client::{Client, ClientOptions};
+use slipway_model::agent_config::AgentConfig;
+use slipway_model::id::RunName;
+use slipway_model::item::Failure;
+use slipway_model::macros::{MacroContext, expand};
+use slipway_model::queue::QUEUE_PROJECT;
+use slipway_runner::{Exit, Runner, Status, Workload, WorkloadId};
+use slipway_wire::item::{Ack, ItemResult, LeasedItem, ReturnCause};
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep, sleep_until};
+
+use self::outcome::{Conclusion, Ended, TAIL_BYTES, conclude};
+use self::output::OutputFollower;
+use self::plan::{Plan, failure, plan};
+use crate::environment::{JobFacts, VALUE_LIMIT, job_environment};
+use crate::patience::patiently;
+use crate::recovery::HANDLE;
+use crate::secret::Secret;
+use crate::state_directory::random_base36;
+use crate::{failpoint, source};
+
+/// How often a server without event stream is asked whether a run is to stop.
+const STOP_POLL: Duration = Duration::from_secs(10);
+
+/// Waits between looks whether a run has started, on our server: it knows before a job can end.
+const RUN_LOOKS: [Duration; 2] = [Duration::from_millis(500), Duration::from_millis(1500)];
+
+/// The same on an official server, as its own agent waits.
+const OFFICIAL_RUN_LOOKS: [Duration; 6] = [
+    Duration::from_secs(1),
+    Duration::from_secs(2),
+    Duration::from_secs(4),
+    Duration::from_secs(8),
+    Duration::from_secs(16),
+    Duration::from_secs(32),
+];
+
+/// How long to wait before a refused report is offered again; somebody may renew a key meanwhile.
+const REFUSED_REPORT: Duration = Duration::from_secs(60);
+
+/// How long to wait before a target that failed is asked again.
+const TARGET_AGAIN: Duration = Duration::from_secs(2);
+
+/// What the loop tells an item's task. A later order replaces an earlier one and is never weaker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Order {
+    /// Go on.
+    Go,
+    /// End the workload and report it as killed.
+    Stop,
+    /// End the workload and report nothing: the item is somebody else's.
+    Abandon,
+}
+
+/// What every item's task shares.
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    pub(crate) runner: Arc<dyn Runner>,
+    pub(crate) config: AgentConfig,
+    pub(crate) agent_id: String,
+    /// The owner of the queues, and of the agent's own run.
+    pub(crate) entity: String,
+    /// The agent's name, and the id of its own run on an official server.
+    pub(crate) agent_name: String,
+    pub(crate) cache: PathBuf,
+    /// Whether the server knows our additions.
+    pub(crate) managed: bool,
+}
+
+/// Why preparation ended without a workload.
+enum Halt {
+    /// The lease is over; there is nothing to say.
+    Gone,
+    /// The item ends here.
+    Conclude(Conclusion),
+}
+
+impl From<Failure> for Halt {
+    fn from(failure: Failure) -> Self {
+        Self::Conclude(Conclusion::failed(failure))
+    }
+}
+
+/// The task of one item.
+pub(crate) struct ItemTask {
+    shared: Arc<Shared>,
+    handle: String,
+    orders: watch::Receiver<Order>,
+}
+
+/// A workload that exists, or should.
+struct Job {
+    workload: WorkloadId,
+    run: Option<RunName>,
+    /// Whether an earlier process created it.
+    adopted: bool,
+}
+
+impl ItemTask {
+    pub(crate) const fn new(shared: Arc<Shared>, handle: String, orders: watch::Receiver<Order>) -> Self {
+        Self { shared, handle, orders }
+    }
+
+    /// Runs a new item to its end.
+    pub(crate) async fn run(mut self, item: LeasedItem) {
+        match self.begin(&item).await {
+            Ok(job) => self.see_through(job).await,
+            Err(Halt::Gone) => {}
+            Err(Halt::Conclude(conclusion)) => {
+                let log = conclusion.failure.as_ref().map(|failure| failure.message.clone());
+                self.report(conclusion, log).await;
+            }
+        }
+    }
+
+    /// Goes on with a workload of an earlier process.
+    pub(crate) async fn resume(mut self, workload: WorkloadId, labels: &BTreeMap<String, String>) {
+        let label = |name: &str| labels.get(name).cloned();
+        let run = (|| {
+            Some(RunName {
+                entity: label("entity")?,
+                project: label("project")?,
+                run: label("run")?,
+            })
+        })();
+        tracing::info!(%workload, "took over a job that was started before");
+        let adopted = true;
+        self.see_through(Job { workload, run, adopted }).await;
+    }
+
+    async fn begin(&mut self, item: &LeasedItem) -> Result<Job, Halt> {
+        let plan = plan(item, &self.shared.config, random_base36(8))?;
+        self.acknowledge(&plan).await?;
+        failpoint::hit(failpoint::ACKED);
+        tracing::info!(workload = %plan.workload, run = %plan.run, queue = item.queue_name, "preparing");
+        let workload = {
+            let prepared = prepare(&self.shared, item, &plan);
+            let mut orders = self.orders.clone();
+            tokio::select! {
+                prepared = prepared => prepared?,
+                halt = stopped(&mut orders) => return Err(halt),
+            }
+        };
+        self.record_start().await?;
+        failpoint::hit(failpoint::START_RECORDED);
+        let launched = self.shared.runner.launch(workload).await;
+        launched.map_err(|error| failure(error.reason(), error.to_string()))?;
+        failpoint::hit(failpoint::WORKLOAD_CREATED);
+        Ok(Job {
+            workload: plan.workload,
+            run: Some(plan.run),
+            adopted: false,
+        })
+    }
+
+    async fn acknowledge(&self, plan: &Plan) -> Result<(), Halt> {
+        let ack = Ack {
+            run_queue_item_id: self.handle.clone(),
+            entity_name: Some(plan.run.entity.clone()),
+            project_name: Some(plan.run.project.clone()),
+            run_name: plan.run.run.clone(),
+        };
+        let acks = &[ack];
+        let agent = &self.shared.agent_id;
+        let results = patiently(&self.shared.client, "acknowledge an item", |client| async move {
+            client.ack(agent, acks).await
+        });
+        self.accepted("acknowledgement", results.await)
+    }
+
+    async fn record_start(&self) -> Result<(), Halt> {
+        let handles = &[self.handle.clone()];
+        let agent = &self.shared.agent_id;
+        let results = patiently(&self.shared.client, "record a start", |client| async move {
+            client.start(agent, handles).await
+        });
+        self.accepted("start", results.await)
+    }
+
+    /// Whether the server took a step of this item; whether it is to go on at all.
+    fn accepted(&self, step: &str, results: slipway_client::Result<Vec<ItemResult>>) -> Result<(), Halt> {
+        let result = match results {
+            Ok(results) => results.into_iter().next(),
+            Err(error) => return Err(failure("refused", format!("the server refused the {step}: {error}")).into()),
+        };
+        match result {
+            Some(result) if result.success && result.stop_requested => Err(Halt::Conclude(Conclusion::killed())),
+            Some(result) if result.success => Ok(()),
+            Some(result) => {
+                let why = result.error.unwrap_or_default();
+                tracing::warn!(item = self.handle, step, why, "the item is no longer this agent's");
+                Err(Halt::Gone)
+            }
+            None => Err(Halt::Gone),
+        }
+    }
+
+    /// From an existing workload to the accepted report.
+    async fn see_through(&mut self, job: Job) {
+        let (end, stop_wanted) = self.supervise(&job).await;
+        if *self.orders.borrow() == Order::Abandon {
+            tracing::warn!(workload = %job.workload, "ended: the item is no longer this agent's");
+            return self.remove(&job.workload).await;
+        }
+        let (conclusion, log) = match end {
+            Status::Exited(exit) => self.judge(&job, &exit, stop_wanted).await,
+            Status::Lost { reason, message } => (Conclusion::failed(failure(reason, &message)), Some(message)),
+            Status::Absent if job.adopted => {
+                self.remove(&job.workload).await;
+                return give_back(&self.shared, &self.handle, ReturnCause::Absent).await;
+            }
+            Status::Absent | Status::Starting | Status::Running { .. } => {
+                let seconds = self.shared.config.start_timeout.map_or(0, |timeout| timeout.as_secs());
+                let message = match end {
+                    Status::Absent => {
+                        "the job's supervisor ended before it started the job; see the agent's log".to_owned()
+                    }
+                    _ => format!("the job did not start within {seconds} s"),
+                };
+                (Conclusion::failed(failure("start-failed", message)), None)
+            }
+        };
+        failpoint::hit(failpoint::FINISHED_BEFORE_REPORT);
+        self.report(conclusion, log).await;
+        failpoint::hit(failpoint::REPORTED);
+        self.remove(&job.workload).await;
+    }
+
+    /// Watches a workload until it has ended, and sees to it that it does if it is to.
+    async fn supervise(&mut self, job: &Job) -> (Status, bool) {
+        let shared = Arc::clone(&self.shared);
+        let news = Arc::new(Notify::new());
+        let (ended, ended_reader) = watch::channel(false);
+        let output = shared.managed.then(|| {
+            let follower = OutputFollower {
+                client: shared.client.clone(),
+                runner: Arc::clone(&shared.runner),
+                workload: job.workload.clone(),
+                handle: self.handle.clone(),
+                news: Arc::clone(&news),
+                ended: ended_reader,
+            };
+            tokio::spawn(follower.run())
+        });
+        let mut watcher = shared.runner.watch(&job.workload);
+        let start_deadline = shared.config.start_timeout.map(|timeout| Instant::now() + timeout);
+        let (mut announced, mut stop_sent) = (false, false);
+        let mut next_stop_poll = Instant::now() + STOP_POLL;
+        let end = loop {
+            let order = *self.orders.borrow_and_update();
+            if order > Order::Go && !stop_sent {
+                match shared
+                    .runner
+                    .stop(&job.workload, shared.config.stopped_run_timeout)
+                    .await
+                {
+                    Ok(()) => stop_sent = true,
+                    Err(error) => {
+                        tracing::warn!(workload = %job.workload, %error, "could not be stopped; trying again")
+                    }
+                }
+            }
+            match shared.runner.status(&job.workload).await {
+                Ok(Status::Starting) => {
+                    if start_deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                        let _ = shared.runner.stop(&job.workload, Duration::ZERO).await;
+                        break Status::Starting;
+                    }
+                }
+                Ok(Status::Running { .. }) if !announced => {
+                    announced = true;
+                    tokio::spawn(announce(Arc::clone(&shared), self.handle.clone()));
+                }
+                Ok(Status::Running { .. }) => {}
+                Ok(end) => break end,
+                Err(error) => {
+                    tracing::warn!(workload = %job.workload, %error, "its status cannot be read; trying again");
+                    sleep(TARGET_AGAIN).await;
+                }
+            }
+            tokio::select! {
+                () = watcher.changed() => news.notify_one(),
+                changed = self.orders.changed() => if changed.is_err() { std::future::pending::<()>().await },
+                () = sleep_until(next_stop_poll), if !shared.managed => {
+                    next_stop_poll = Instant::now() + STOP_POLL;
+                    if run_is_to_stop(&shared, job.run.as_ref()).await && !stop_sent {
+                        stop_sent = shared.runner.stop(&job.workload, shared.config.stopped_run_timeout).await.is_ok();
+                    }
+                }
+            }
+        };
+        if matches!(end, Status::Lost { .. }) {
+            // Nobody watches what may be left of it; it must not outlive its report.
+            let _ = shared.runner.stop(&job.workload, Duration::ZERO).await;
+        }
+        let _ = ended.send(true);
+        if let Some(output) = output {
+            // An outcome is not to be read before the last line.
+            let _ = output.await;
+        }
+        (end, stop_sent)
+    }
+
+    async fn judge(&self, job: &Job, exit: &Exit, stop_wanted: bool) -> (Conclusion, Option<String>) {
+        let run_started = stop_wanted || self.run_started(job.run.as_ref()).await;
+        let tail = self.tail(&job.workload).await;
+        let mut conclusion = conclude(Ended {
+            exit,
+            stop_wanted,
+            run_started,
+            tail: &tail,
+        });
+        tracing::info!(workload = %job.workload, outcome = ?conclusion.outcome, exit_code = conclusion.exit_code, "ended");
+        if !self.shared.managed && run_started {
+            // There the run's own state is the outcome, and a failure would contradict it.
+            conclusion.failure = None;
+        }
+        (conclusion, Some(String::from_utf8_lossy(&tail).into_owned()))
+    }
+
+    /// Whether the run called `wandb.init`. What cannot be known counts as yes: a job is not to
+    /// fail for that.
+    async fn run_started(&self, run: Option<&RunName>) -> bool {
+        let Some(run) = run else { return true };
+        let looks: &[Duration] = if self.shared.managed {
+            &RUN_LOOKS
+        } else {
+            &OFFICIAL_RUN_LOOKS
+        };
+        let mut waits = looks.iter();
+        loop {
+            let state = patiently(&self.shared.client, "look at a run", |client| async move {
+                client.run_state(&run.entity, &run.project, &run.run).await
+            });
+            match state.await {
+                Ok(Some(state)) if state != "pending" => return true,
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::warn!(%run, %error, "the run's state cannot be read");
+                    return true;
+                }
+            }
+            match waits.next() {
+                Some(wait) => sleep(*wait).await,
+                None => return false,
+            }
+        }
+    }
+
+    async fn tail(&self, workload: &WorkloadId) -> Vec<u8> {
+        let mut tail = Vec::new();
+        let mut offset = 0;
+        while let Ok(piece) = self.shared.runner.output(workload, offset, 1 << 20).await {
+            if piece.is_empty() {
+                break;
+            }
+            offset += piece.len() as u64;
+            tail.extend(piece);
+            tail.drain(..tail.len().saturating_sub(TAIL_BYTES));
+        }
+        tail
+    }
+
+    /// Reports until the report is accepted, or refused for good.
+    async fn report(&self, mut conclusion: Conclusion, log: Option<String>) {
+        let shared = &self.shared;
+        if let (false, Some(failure), Some(log)) = (shared.managed, conclusion.failure.as_mut(), log) {
+            failure.file_paths = attach_log(shared, &self.handle, log).await;
+        }
+        let reports = &[conclusion.report(&self.handle)];
+        loop {
+            let results = patiently(&shared.client, "report an outcome", |client| async move {
+                client.finish(&shared.agent_id, reports).await
+            });
+            match results.await {
+                Ok(results) => {
+                    if let Some(refused) = results.iter().find(|result| !result.success) {
+                        let why = refused.error.as_deref().unwrap_or_default();
+                        tracing::warn!(item = self.handle, why, "the server did not take the outcome");
+                    }
+                    return;
+                }
+                Err(error @ (slipway_client::Error::Unauthorized { .. } | slipway_client::Error::Forbidden(_))) => {
+                    tracing::error!(item = self.handle, %error, "the outcome is kept and offered again");
+                    sleep(REFUSED_REPORT).await;
+                }
+                Err(error) => {
+                    tracing::error!(item = self.handle, %error, "the server refused the outcome");
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn remove(&self, workload: &WorkloadId) {
+        if let Err(error) = self.shared.runner.remove(workload).await {
+            tracing::warn!(%workload, %error, "could not be removed; the next start of the agent tries again");
+        }
+    }
+}
+
+/// Waits for an order to stop.
+async fn stopped(orders: &mut watch::Receiver<Order>) -> Halt {
+    loop {
+        match *orders.borrow_and_update() {
+            Order::Go => {}
+            Order::Stop => return Halt::Conclude(Conclusion::killed()),
+            Order::Abandon => return Halt::Gone,
+        }
+        if orders.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+/// Everything between acknowledgement and start: source, macros, variables.
+async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> Result<Workload, Halt> {
+    // With a run key the source is fetched as the author, who may not read what the agent may.
+    let reader = match &plan.run_key {
+        Some(key) => Client::new(ClientOptions::new(
+            shared.client.base_url(),
+            Some(key.reveal().to_owned()),
+        ))
+        .map_err(|error| failure("refused", error.to_string()))?,
+        None => shared.client.clone(),
+    };
+    let source = source::fetch(&reader, &shared.cache, plan)
+        .await
+        .map_err(Failure::from)?;
+    let args = plan.spec.resource_args(plan.resource.as_str()).unwrap_or(&Value::Null);
+    let context = MacroContext {
+        project_name: plan.run.project.clone(),
+        entity_name: plan.run.entity.clone(),
+        run_id: plan.run.run.clone(),
+        run_name: plan.spec.name().map(str::to_owned),
+        image_uri: None,
+        author: plan.spec.author().map(str::to_owned),
+    };
+    let resource_args = expand(
+        args,
+        &context,
+        &|name| std::env::var(name).ok(),
+        &shared.config.allowed_env,
+    )
+    .map_err(|error| failure("macro", error.to_string()))?;
+    let agent_key = || Secret::new(shared.client.api_key().unwrap_or_default());
+    let api_key = plan.run_key.clone().unwrap_or_else(agent_key);
+    let environment = job_environment(
+        JobFacts {
+            base_url: shared.client.base_url(),
+            api_key: &api_key,
+            run_key: plan.run_key.is_some(),
+            spec: &plan.spec,
+            run: &plan.run,
+            attempt: item.attempt,
+            handle: &item.run_queue_item_id,
+            queue: &item.queue_name,
+            queue_entity: &item.queue_entity,
+        },
+        VALUE_LIMIT,
+    );
+    let labels = [
+        (HANDLE, &item.run_queue_item_id),
+        ("entity", &plan.run.entity),
+        ("project", &plan.run.project),
+        ("run", &plan.run.run),
+    ];
+    Ok(Workload {
+        id: plan.workload.clone(),
+        labels: labels.map(|(name, value)| (name.to_owned(), value.clone())).into(),
+        command: source.command,
+        environment,
+        source: source.directory,
+        resource_args,
+    })
+}
+
+/// Tells the server that a workload runs.
+async fn announce(shared: Arc<Shared>, handle: String) {
+    let (shared, handles) = (&shared, &[handle]);
+    let told = patiently(&shared.client, "report a running job", |client| async move {
+        client.mark_running(&shared.agent_id, handles).await
+    });
+    if let Err(error) = told.await {
+        tracing::warn!(item = handles[0], %error, "the server refused the news that it runs");
+    }
+}
+
+/// Whether an official server wants the run to stop. An unreachable one does not.
+async fn run_is_to_stop(shared: &Shared, run: Option<&RunName>) -> bool {
+    let Some(run) = run else { return false };
+    let client = shared.client.with_retry(slipway_client::Retry::Never);
+    client
+        .run_stopped(&run.entity, &run.project, &run.run)
+        .await
+        .unwrap_or(false)
+}
+
+/// Gives an item back that has no workload.
+pub(crate) async fn give_back(shared: &Shared, handle: &str, cause: ReturnCause) {
+    let result = patiently(&shared.client, "give an item back", |client| async move {
+        client.return_item(&shared.agent_id, handle, cause).await
+    });
+    match result.await {
+        Ok(result) if result.success => tracing::info!(item = handle, ?cause, "gave an item back"),
+        Ok(result) => {
+            let why = result.error.unwrap_or_default();
+            tracing::warn!(item = handle, ?cause, why, "the server did not take an item back");
+        }
+        Err(error) => tracing::warn!(item = handle, ?cause, %error, "the server did not take an item back"),
+    }
+}
+
+/// On an official server: puts the log beside the agent's own run, and answers where it is.
+async fn attach_log(shared: &Shared, handle: &str, log: String) -> Vec<String> {
+    let path = format!("{handle}/error/error.log");
+    let content = log.into_bytes();
+    let sent = shared
+        .client
+        .upload_run_file(&shared.entity, QUEUE_PROJECT, &shared.agent_name, &path, content.into())
+        .await;
+    match sent {
+        Ok(()) => vec![path],
+        Err(error) => {
+            tracing::warn!(item = handle, %error, "the log of a failed job could not be uploaded");
+            Vec::new()
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! How an agent makes itself known, and the check of everything that it needs for that.
+
+use std::path::Path;
+
+use sha2::{Digest as _, Sha256};
+use slipway_client::Client;
+use slipway_model::agent_config::AgentConfig;
+use slipway_model::queue::QUEUE_PROJECT;
+use slipway_runner::Runner;
+use slipway_wire::agent::Registration;
+use slipway_wire::run::UpsertRun;
+
+use crate::error::AgentError;
+use crate::options::AgentOptions;
+use crate::patience::patiently;
+
+/// An agent that the server knows.
+#[derive(Debug)]
+pub(crate) struct Registered {
+    pub(crate) id: String,
+    /// As the server has it; an official one makes names up.
+    pub(crate) name: String,
+    /// Whether the server knows our additions.
+    pub(crate) managed: bool,
+}
+
+/// One line of a check.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What was looked at, such as `server`.
+    pub name: &'static str,
+    /// What was found, or what is wrong and what to do.
+    pub result: Result<String, String>,
+}
+
+/// What a check found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CheckReport {
+    /// In the order in which an agent needs them.
+    pub checks: Vec<Check>,
+}
+
+impl CheckReport {
+    /// Whether the agent would serve its queues.
+    #[must_use]
+    pub fn passed(&self) -> bool {
+        self.checks.iter().all(|check| check.result.is_ok())
+    }
+}
+
+fn server(action: &'static str) -> impl FnOnce(slipway_client::Error) -> AgentError {
+    move |source| AgentError::Server { action, source }
+}
+
+/// The owner of the queues: as configured, else the key's default entity.
+pub(crate) async fn entity(client: &Client, config: &AgentConfig) -> Result<String, AgentError> {
+    // Asked in any case: a key that is not accepted should be the first thing that is said.
+    let viewer = patiently(client, "look who the key belongs to", |client| async move {
+        client.viewer().await
+    })
+    .await
+    .map_err(server("could not sign in"))?;
+    let configured = config.entity.clone();
+    configured
+        .or(viewer.entity)
+        .or(viewer.username)
+        .ok_or(AgentError::NoEntity)
+}
+
+/// The agent's stable name: as configured, else from the machine and what the agent serves, so that
+/// a restart has the same name and another agent of the machine another one. Valid as a run's id.
+pub(crate) fn stable_name(options: &AgentOptions, server: &str, entity: &str) -> String {
+    if let Some(name) = &options.config.name {
+        return name.clone();
+    }
+    let mut queues = options.config.queues.clone();
+    queues.sort();
+    let mut hash = Sha256::new();
+    for part in [server, entity].into_iter().chain(queues.iter().map(String::as_str)) {
+        hash.update(part.as_bytes());
+        hash.update([0]);
+    }
+    let digest: String = hash
+        .finalize()
+        .iter()
+        .take(4)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let host: String = options
+        .hostname
+        .to_lowercase()
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c } else { '-' })
+        .take(40)
+        .collect();
+    match host.trim_matches('-') {
+        "" => format!("agent-{digest}"),
+        host => format!("{host}-{digest}"),
+    }
+}
+
+/// The ids of all named queues.
+pub(crate) async fn queue_ids(client: &Client, entity: &str, wanted: &[String]) -> Result<Vec<String>, AgentError> {
+    let known = patiently(client, "list the queues", |client| async move {
+        client.project_queues(entity, QUEUE_PROJECT).await
+    });
+    let known = match known.await {
+        Ok(known) => known,
+        Err(slipway_client::Error::NotFound(_)) => Vec::new(),
+        Err(error) => return Err(server("could not list the queues")(error)),
+    };
+    let id = |name: &String| {
+        known
+            .iter()
+            .find(|queue| queue.name == *name)
+            .map(|queue| queue.id.clone())
+    };
+    let missing: Vec<String> = wanted.iter().filter(|name| id(name).is_none()).cloned().collect();
+    if missing.is_empty() {
+        return Ok(wanted.iter().filter_map(id).collect());
+    }
+    Err(AgentError::MissingQueues {
+        entity: entity.to_owned(),
+        missing,
+        available: known.into_iter().map(|queue| queue.name).collect(),
+    })
+}
+
+/// Registers the agent.
+pub(crate) async fn register(
+    client: &Client,
+    options: &AgentOptions,
+    entity: &str,
+    name: &str,
+    instance: &str,
+) -> Result<Registered, AgentError> {
+    let managed = patiently(client, "ask what the server can do", |client| async move {
+        client.has_additions().await
+    })
+    .await
+    .map_err(server("could not ask what the server can do"))?;
+    let run_queues = queue_ids(client, entity, &options.config.queues).await?;
+    let registration = &Registration {
+        entity_name: entity.to_owned(),
+        project_name: QUEUE_PROJECT.to_owned(),
+        run_queues,
+        hostname: options.hostname.clone(),
+        agent_config: Some(options.config.to_value().to_string()),
+        version: Some(options.version.clone()),
+        name: Some(name.to_owned()),
+        instance: Some(instance.to_owned()),
+        take_over: options.take_over,
+        managed,
+    };
+    let id = patiently(client, "register the agent", |client| async move {
+        client.register_agent(registration).await
+    })
+    .await
+    .map_err(server("could not register the agent"))?;
+    if managed {
+        let name = name.to_owned();
+        return Ok(Registered { id, name, managed });
+    }
+    let agent_id = &id;
+    let name = patiently(client, "look at the agent", |client| async move {
+        client.agent(agent_id).await
+    })
+    .await
+    .map_err(server("could not look at the agent"))?
+    .name;
+    // The official agent's own run, which carries the logs of failed items.
+    let run = UpsertRun {
+        name: Some(name.clone()),
+        project: Some(QUEUE_PROJECT.to_owned()),
+        entity: Some(entity.to_owned()),
+        host: Some(options.hostname.clone()),
+        job_type: Some("sweep-controller".to_owned()),
+        ..UpsertRun::default()
+    };
+    if let Err(error) = client.upsert_run(&run).await {
+        tracing::warn!(%error, "the agent's own run could not be made; failed jobs will have no log file");
+    }
+    Ok(Registered { id, name, managed })
+}
+
+/// Looks at everything that an agent needs, and changes nothing on the server.
+pub(crate) async fn check(
+    options: &AgentOptions,
+    client: &Client,
+    state_parent: &Path,
+    runner: &dyn Runner,
+) -> CheckReport {
+    let client = client.with_retry(slipway_client::Retry::Never);
+    let mut checks = Vec::new();
+    let mut add = |name: &'static str, result: Result<String, String>| checks.push(Check { name, result });
+    let viewer = client.viewer().await;
+    let entity = match &viewer {
+        Ok(viewer) => options.config.entity.clone().or_else(|| viewer.entity.clone()),
+        Err(_) => None,
+    };
+    add(
+        "server",
+        match viewer {
+            Ok(viewer) => Ok(format!(
+                "{} knows the key as `{}`",
+                client.base_url(),
+                viewer.username.unwrap_or_default()
+            )),
+            Err(error) => Err(error.to_string()),
+        },
+    );
+    if let Some(entity) = entity {
+        let queues = match client.project_queues(&entity, QUEUE_PROJECT).await {
+            Ok(known) => {
+                let missing: Vec<&String> = options
+                    .config
+                    .queues
+                    .iter()
+                    .filter(|name| known.iter().all(|queue| queue.name != **name))
+                    .collect();
+                match missing[..] {
+                    [] => Ok(format!("{} of `{entity}`", options.config.queues.join(", "))),
+                    _ => Err(AgentError::MissingQueues {
+                        entity,
+                        missing: missing.into_iter().cloned().collect(),
+                        available: known.into_iter().map(|queue| queue.name).collect(),
+                    }
+                    .to_string()),
+                }
+            }
+            Err(error) => Err(error.to_string()),
+        };
+        add("queues", queues);
+    }
+    add(
+        "state",
+        match std::fs::create_dir_all(state_parent) {
+            Ok(()) => Ok(state_parent.display().to_string()),
+            Err(error) => Err(format!("`{}` cannot be made: {error}", state_parent.display())),
+        },
+    );
+    add(
+        "local-process",
+        if options.config.process.enabled {
+            runner
+                .check()
+                .await
+                .map(|()| "ready".to_owned())
+                .map_err(|error| error.to_string())
+        } else {
+            Ok("not enabled".to_owned())
+        },
+    );
+    CheckReport { checks }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(hostname: &str, queues: &[&str], name: Option<&str>) -> AgentOptions {
+        AgentOptions {
+            config: AgentConfig {
+                queues: queues.iter().map(|queue| (*queue).to_owned()).collect(),
+                name: name.map(str::to_owned),
+                ..AgentConfig::default()
+            },
+            state_directory: "/tmp".into(),
+            hostname: hostname.to_owned(),
+            version: "slipway@0".to_owned(),
+            take_over: false,
+            shim: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn names_are_stable_and_differ_by_what_is_served() {
+        let name = |host: &str, queues: &[&str], entity: &str| stable_name(&options(host, queues, None), "s", entity);
+        assert_eq!(
+            name("Host.example", &["a", "b"], "e"),
+            name("Host.example", &["b", "a"], "e")
+        );
+        assert_ne!(name("h", &["a"], "e"), name("h", &["b"], "e"));
+        assert_ne!(name("h", &["a"], "e"), name("h", &["a"], "f"));
+        assert!(name("Host.example", &["a"], "e").starts_with("host-example-"));
+        assert!(name("…", &["a"], "e").starts_with("agent-"));
+        assert_eq!(stable_name(&options("h", &["a"], Some("mine")), "s", "e"), "mine");
+    }
+
+    #[test]
+    fn missing_queues_are_named_all_at_once_with_what_there_is() {
+        let error = AgentError::MissingQueues {
+            entity: "team".to_owned(),
+            missing: vec!["a".to_owned(), "b".to_owned()],
+            available: vec!["c".to_owned()],
+        };
+        assert_eq!(
+            error.to_string(),
+            "entity `team` has no queue named `a`, `b`; it has `c`"
+        );
+    }
+}

@@ -1,0 +1,485 @@
+//! The agent's loop: performs what [`crate::core`] decides, and tells it what became of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use slipway_client::{AgentEvent, Client, PopRequest, Retry};
+use slipway_model::Millis;
+use slipway_model::agent::AgentStatus;
+use slipway_model::queue::QUEUE_PROJECT;
+use slipway_runner::process::{INHERITED, ProcessOptions, ProcessRunner};
+use slipway_runner::{Found, Runner};
+use slipway_wire::item::{Item, LeasedItem};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::core::{Action, Core, Ending, Event, Lease, Wish};
+use crate::error::AgentError;
+use crate::item::{ItemTask, Order, Shared, give_back};
+use crate::options::AgentOptions;
+use crate::patience::patiently;
+use crate::recovery::{self, Takeover};
+use crate::registration::{self, CheckReport, Registered};
+use crate::state_directory::StateDirectory;
+
+/// How often the status is printed at the default verbosity, and above it.
+const STATUS_LINE: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(20)];
+
+/// How an agent ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Every job that it had has ended and was reported.
+    Drained,
+    /// Jobs still run; an agent of the same name takes them over.
+    Left {
+        /// How many.
+        jobs: usize,
+    },
+}
+
+/// Tells a running agent what is wanted of it.
+#[derive(Debug, Clone)]
+pub struct Handle {
+    wish: Arc<watch::Sender<Wish>>,
+}
+
+impl Handle {
+    /// Take nothing new, and end when the last job has. For SIGTERM and the first Ctrl-C.
+    pub fn drain(&self) {
+        self.wish(Wish::Drain);
+    }
+
+    /// End now; jobs go on, and an agent of the same name takes them over. For a second signal.
+    pub fn leave(&self) {
+        self.wish(Wish::Leave);
+    }
+
+    fn wish(&self, wish: Wish) {
+        self.wish.send_if_modified(|known| {
+            let stronger = wish > *known;
+            *known = wish.max(*known);
+            stronger
+        });
+    }
+}
+
+/// A launch agent.
+#[derive(Debug)]
+pub struct Agent {
+    options: AgentOptions,
+    client: Client,
+    wish: Arc<watch::Sender<Wish>>,
+}
+
+impl Agent {
+    /// An agent that speaks to the client's server; does nothing until it is run.
+    #[must_use]
+    pub fn new(options: AgentOptions, client: Client) -> Self {
+        Self {
+            options,
+            client,
+            wish: Arc::new(watch::Sender::new(Wish::Serve)),
+        }
+    }
+
+    /// A handle, for the one who watches signals.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle {
+            wish: Arc::clone(&self.wish),
+        }
+    }
+
+    /// Looks at everything that the agent needs, without taking anything or changing the server.
+    pub async fn check(&self) -> CheckReport {
+        let runner = process_runner(&self.options, self.options.state_directory.join("check"));
+        registration::check(&self.options, &self.client, &self.options.state_directory, &runner).await
+    }
+
+    /// Serves the queues until the handle, the server or an error ends it. Waits for a server that
+    /// does not answer; ends with an error where waiting does not help.
+    ///
+    /// # Errors
+    /// [`AgentError`]. Jobs that run go on in any case.
+    pub async fn run(self) -> Result<End, AgentError> {
+        let mut early = self.wish.subscribe();
+        let service = tokio::select! {
+            biased;
+            service = Service::start(&self.options, &self.client) => service?,
+            // Before the loop runs there is nothing to drain.
+            _ = early.wait_for(|wish| *wish != Wish::Serve) => return Ok(End::Left { jobs: 0 }),
+        };
+        service.serve(self.wish.subscribe()).await
+    }
+}
+
+fn process_runner(options: &AgentOptions, directory: std::path::PathBuf) -> ProcessRunner {
+    let process = &options.config.process;
+    let directory = process.work_dir.as_ref().map_or(directory, std::path::PathBuf::from);
+    let mut target = ProcessOptions::new(directory, options.shim.clone());
+    let inherited = INHERITED.iter().map(|name| (*name).to_owned());
+    target.inherit = inherited.chain(process.env.iter().cloned()).collect();
+    target.grace = options.config.stopped_run_timeout;
+    ProcessRunner::new(target)
+}
+
+/// A registered agent with what it took over.
+struct Service {
+    shared: Arc<Shared>,
+    queues: Vec<String>,
+    core: Core,
+    orders: BTreeMap<String, watch::Sender<Order>>,
+    tasks: JoinSet<()>,
+    events: mpsc::UnboundedSender<Message>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    began: Instant,
+    next_status_line: Instant,
+    /// Held for its lock.
+    _state: StateDirectory,
+}
+
+/// What reaches the loop from its helpers.
+enum Message {
+    /// Something for the core.
+    Core(Event),
+    /// A pop brought items.
+    Items(Vec<LeasedItem>),
+}
+
+impl Service {
+    async fn start(options: &AgentOptions, client: &Client) -> Result<Self, AgentError> {
+        let entity = registration::entity(client, &options.config).await?;
+        let name = registration::stable_name(options, client.base_url(), &entity);
+        let state = StateDirectory::open(&options.state_directory, &name)?;
+        let runner: Arc<dyn Runner> = Arc::new(process_runner(options, state.jobs()));
+        let registered = registration::register(client, options, &entity, &name, state.instance()).await?;
+        let Registered { id, name, managed } = registered;
+        if !managed {
+            tracing::info!("the server has no additions: polling, without leases that are renewed");
+        }
+        let shared = Arc::new(Shared {
+            client: client.clone(),
+            runner,
+            config: options.config.clone(),
+            agent_id: id,
+            entity,
+            agent_name: name,
+            cache: state.cache(),
+            managed,
+        });
+        let (events, inbox) = mpsc::unbounded_channel();
+        let began = Instant::now();
+        let drain_timeout = options.config.drain_timeout.map(millis);
+        let mut service = Self {
+            core: Core::new(options.config.max_jobs, managed, drain_timeout, [], 0),
+            queues: options.config.queues.clone(),
+            orders: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            events,
+            inbox,
+            began,
+            next_status_line: began,
+            _state: state,
+            shared,
+        };
+        let adopted = service.take_over().await?;
+        service.core = Core::new(options.config.max_jobs, managed, drain_timeout, adopted, 0);
+        Ok(service)
+    }
+
+    /// Goes on with what a predecessor left, and returns the leases that this agent now looks after.
+    async fn take_over(&mut self) -> Result<Vec<String>, AgentError> {
+        let shared = &Arc::clone(&self.shared);
+        let found: Vec<Found> = shared.runner.list().await?;
+        let held: Option<Vec<Item>> = if shared.managed {
+            let agent = patiently(
+                &shared.client,
+                "ask which items this agent holds",
+                |client| async move { client.agent(&shared.agent_id).await },
+            );
+            let agent = agent.await.map_err(|source| AgentError::Server {
+                action: "could not ask which items this agent holds",
+                source,
+            })?;
+            Some(agent.held_items)
+        } else {
+            None
+        };
+        let mut adopted = Vec::new();
+        for decision in recovery::plan(held.as_deref(), &found) {
+            match decision {
+                Takeover::Resume {
+                    handle,
+                    workload,
+                    stop_requested,
+                } => {
+                    let labels = found.iter().find(|found| found.id == workload);
+                    let labels = labels.map(|found| found.labels.clone()).unwrap_or_default();
+                    let order = if stop_requested { Order::Stop } else { Order::Go };
+                    self.spawn(&handle, order, move |task| async move {
+                        task.resume(workload, &labels).await
+                    });
+                    adopted.push(handle);
+                }
+                Takeover::Return { handle, cause } => give_back(shared, &handle, cause).await,
+                Takeover::Discard(workload) => {
+                    tracing::warn!(%workload, "ending a job whose item this agent does not hold");
+                    // Its task ends and removes it, and reports nothing.
+                    let name = format!("discarded {workload}");
+                    self.spawn(&name, Order::Abandon, move |task| async move {
+                        task.resume(workload, &BTreeMap::new()).await;
+                    });
+                }
+            }
+        }
+        Ok(adopted)
+    }
+
+    /// Starts an item's task, whose end reaches the loop as an event.
+    fn spawn<F>(&mut self, handle: &str, order: Order, run: impl FnOnce(ItemTask) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (orders, reader) = watch::channel(order);
+        let work = run(ItemTask::new(Arc::clone(&self.shared), handle.to_owned(), reader));
+        let (events, ended) = (self.events.clone(), handle.to_owned());
+        self.orders.insert(handle.to_owned(), orders);
+        self.tasks.spawn(async move {
+            work.await;
+            let _ = events.send(Message::Core(Event::Ended(ended)));
+        });
+    }
+
+    async fn serve(mut self, mut wish: watch::Receiver<Wish>) -> Result<End, AgentError> {
+        if self.shared.managed {
+            self.listen();
+        }
+        self.say_status();
+        let mut event = Event::Wish(*wish.borrow_and_update());
+        loop {
+            let now = self.now();
+            let before = self.core.running();
+            for action in self.core.handle(event, now, rand::random()) {
+                if let Some(end) = self.perform(action).await {
+                    return end;
+                }
+            }
+            if self.core.running() != before || Instant::now() >= self.next_status_line {
+                self.say_status();
+            }
+            let wake = self.began + Duration::from_millis(u64::try_from(self.core.wake_at()).unwrap_or(0));
+            event = tokio::select! {
+                message = self.inbox.recv() => self.read(message),
+                changed = wish.changed() => match changed {
+                    Ok(()) => Event::Wish(*wish.borrow_and_update()),
+                    Err(_) => Event::Tick,
+                },
+                () = tokio::time::sleep_until(wake.min(self.next_status_line)) => Event::Tick,
+                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
+                    if let Err(error) = ended {
+                        tracing::error!(%error, "the task of an item broke; its job is taken up by the next start of the agent");
+                    }
+                    Event::Tick
+                }
+            };
+        }
+    }
+
+    fn read(&mut self, message: Option<Message>) -> Event {
+        match message {
+            Some(Message::Core(Event::Ended(handle))) => {
+                self.orders.remove(&handle);
+                Event::Ended(handle)
+            }
+            Some(Message::Core(event)) => event,
+            Some(Message::Items(items)) => {
+                let mut handles = Vec::with_capacity(items.len());
+                for item in items {
+                    let handle = item.run_queue_item_id.clone();
+                    handles.push(handle.clone());
+                    self.spawn(&handle, Order::Go, move |task| task.run(item));
+                }
+                Event::Popped(handles)
+            }
+            // The loop holds a sender itself, so that the channel does not close.
+            None => Event::Tick,
+        }
+    }
+
+    async fn perform(&mut self, action: Action) -> Option<Result<End, AgentError>> {
+        match action {
+            Action::Pop(limit) => self.pop(limit),
+            Action::Renew(handles) => self.renew(handles),
+            Action::Stop(handle) => self.order(&handle, Order::Stop),
+            Action::Abandon(handle) => self.order(&handle, Order::Abandon),
+            Action::Heartbeat(AgentStatus::Killed) => {
+                let client = self.shared.client.with_retry(Retry::Never);
+                // The last word is worth a moment, and no more: the server notices silence too.
+                let _ = client.update_agent(&self.shared.agent_id, AgentStatus::Killed).await;
+            }
+            Action::Heartbeat(status) => self.heartbeat(status),
+            Action::End(ending) => {
+                let jobs = self.core.running();
+                // Detached on purpose: the jobs' shims go on, their tasks end with this process.
+                self.tasks.abort_all();
+                return Some(match ending {
+                    Ending::Drained => Ok(End::Drained),
+                    Ending::Left => Ok(End::Left { jobs }),
+                    Ending::Replaced => Err(AgentError::Replaced {
+                        name: self.shared.agent_name.clone(),
+                    }),
+                });
+            }
+        }
+        None
+    }
+
+    fn order(&self, handle: &str, order: Order) {
+        if let Some(orders) = self.orders.get(handle) {
+            orders.send_if_modified(|known| {
+                let stronger = order > *known;
+                *known = order.max(*known);
+                stronger
+            });
+        }
+    }
+
+    fn pop(&mut self, limit: usize) {
+        let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+        let queues = self.queues.clone();
+        // An official server is asked queue by queue: the next pop begins with the next one.
+        self.queues.rotate_left(1);
+        tokio::spawn(async move {
+            let request = PopRequest {
+                agent_id: &shared.agent_id,
+                entity: &shared.entity,
+                project: QUEUE_PROJECT,
+                queues: &queues,
+                limit,
+            };
+            let message = match shared.client.with_retry(Retry::Never).pop(request).await {
+                Ok(items) => Message::Items(items),
+                Err(error) => {
+                    tracing::warn!(%error, "could not ask for items");
+                    Message::Core(Event::PopFailed)
+                }
+            };
+            let _ = events.send(message);
+        });
+    }
+
+    fn renew(&self, handles: Vec<String>) {
+        let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+        tokio::spawn(async move {
+            let client = shared.client.with_retry(Retry::Never);
+            let event = match client.renew(&shared.agent_id, &handles).await {
+                Ok(results) => Event::Renewed(
+                    results
+                        .into_iter()
+                        .map(|result| {
+                            let lease = if result.is_stale() {
+                                Lease::Stale
+                            } else if result.stop_requested {
+                                Lease::StopRequested
+                            } else {
+                                Lease::Held
+                            };
+                            (result.run_queue_item_id, lease)
+                        })
+                        .collect(),
+                ),
+                Err(error) => {
+                    tracing::warn!(%error, "leases could not be renewed; jobs go on");
+                    Event::RenewFailed
+                }
+            };
+            let _ = events.send(Message::Core(event));
+        });
+    }
+
+    /// Says that the agent is there, and asks an official server whether it is to go on.
+    fn heartbeat(&self, status: AgentStatus) {
+        let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+        tokio::spawn(async move {
+            let client = shared.client.with_retry(Retry::Never);
+            // An official server knows no other word.
+            let status = match status {
+                AgentStatus::Draining if !shared.managed => AgentStatus::Running,
+                status => status,
+            };
+            if let Err(error) = client.update_agent(&shared.agent_id, status).await {
+                tracing::debug!(%error, "the status was not taken");
+                return;
+            }
+            if shared.managed {
+                return;
+            }
+            if let Ok(agent) = client.agent(&shared.agent_id).await
+                && agent.stop_polling == Some(true)
+            {
+                let _ = events.send(Message::Core(Event::DrainRequested(true)));
+            }
+        });
+    }
+
+    /// Listens to the event stream for as long as the loop lives.
+    fn listen(&mut self) {
+        let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
+        tokio::spawn(async move {
+            let client = shared.client.with_retry(Retry::Forever);
+            let mut stream = client.agent_events(&shared.agent_id);
+            while let Some(event) = stream.next().await {
+                let event = match event {
+                    Ok(AgentEvent::Connected) => Event::StreamOpened,
+                    Ok(AgentEvent::Disconnected(error)) => {
+                        tracing::warn!(%error, "the event stream broke; polling meanwhile");
+                        Event::StreamBroken
+                    }
+                    Ok(AgentEvent::Items) => Event::ItemsWaiting,
+                    Ok(AgentEvent::Stop { handle }) => Event::StopRequested(handle),
+                    Ok(AgentEvent::Drain(drain)) => Event::DrainRequested(drain),
+                    Ok(AgentEvent::Replaced) => Event::Replaced,
+                    Err(error) => {
+                        tracing::warn!(%error, "the server gives no events; polling");
+                        Event::StreamBroken
+                    }
+                };
+                if events.send(Message::Core(event)).is_err() {
+                    return;
+                }
+            }
+        });
+    }
+
+    fn say_status(&mut self) {
+        let config = &self.shared.config;
+        let limit = match config.max_jobs {
+            -1 => "any number of".to_owned(),
+            limit => limit.to_string(),
+        };
+        let doing = if self.core.draining() {
+            "draining"
+        } else {
+            "polling on queues"
+        };
+        tracing::info!(
+            target: "slipway_agent::status",
+            "agent {} [{doing} {}] running {} of {limit} jobs",
+            self.shared.agent_name,
+            config.queues.join(","),
+            self.core.running(),
+        );
+        self.next_status_line = Instant::now() + STATUS_LINE[usize::from(config.verbosity > 0)];
+    }
+
+    fn now(&self) -> Millis {
+        millis(self.began.elapsed())
+    }
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
