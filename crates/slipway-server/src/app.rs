@@ -7,6 +7,7 @@ use axum::http::{HeaderMap, header};
 use slipway_model::Millis;
 use slipway_store::Store;
 use slipway_store::blobs::{Blobs, Signer};
+use tokio::sync::watch;
 
 use crate::auth::Authenticator;
 use crate::deliveries::Deliveries;
@@ -69,6 +70,8 @@ pub(crate) struct App {
     pub(crate) schema: ApiSchema,
     /// Tells followers of console logs what came in.
     pub(crate) run_log: run_log::Hub,
+    /// True once the server is asked to end: event streams end then.
+    pub(crate) shutdown: watch::Sender<bool>,
 }
 
 impl App {
@@ -82,7 +85,7 @@ impl App {
         clock: Clock,
     ) -> Arc<Self> {
         Arc::new(Self {
-            auth: Authenticator::new(signing_key),
+            auth: Authenticator::new(signing_key, options.rate_limit),
             lookup: Lookup::default(),
             deliveries: Deliveries::default(),
             hub: Hub::default(),
@@ -92,6 +95,7 @@ impl App {
             blobs,
             run_log: run_log::Hub::default(),
             signer: Signer::new(&signing_key),
+            shutdown: watch::channel(false).0,
             clock,
         })
     }

@@ -9,6 +9,7 @@
 mod access;
 mod app;
 pub mod auth;
+mod background;
 mod console;
 mod deliveries;
 mod error;
@@ -18,11 +19,13 @@ mod http;
 mod hub;
 mod lookup;
 mod manifest;
+mod metrics;
 mod options;
 mod output;
 mod run_history;
 mod run_log;
 mod server;
+mod streams;
 mod uploads;
 
 pub use app::Clock;

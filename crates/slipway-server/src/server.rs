@@ -22,7 +22,10 @@ use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt as _;
 
 use crate::app::{App, Clock};
+use crate::background;
+use crate::http::outbox::{Outbox, Settling};
 use crate::http::router;
+use crate::metrics;
 use crate::options::{ServerOptions, TlsFiles};
 
 /// How long a connection may take to send the head of a request, the wait for the next request on
@@ -103,7 +106,8 @@ impl Server {
         let address = listener
             .local_addr()
             .map_err(|source| ServerError::Listen { address, source })?;
-        let app = App::new(self.options, self.store, self.blobs, rand::random(), self.clock);
+        let signing_key = self.store.signing_key().await?;
+        let app = App::new(self.options, self.store, self.blobs, signing_key, self.clock);
         if tls.is_none() && !address.ip().is_loopback() {
             tracing::warn!(
                 %address,
@@ -162,6 +166,8 @@ impl Listening {
     /// Serves until `shutdown` resolves. Then nothing new is accepted, event streams end, and
     /// requests have [`ServerOptions::drain_timeout`] to finish.
     pub async fn run(self, shutdown: impl Future<Output = ()>) {
+        metrics::install();
+        let background = AbortOnDrop(tokio::spawn(background::run(Arc::clone(&self.app))));
         let router = router(&self.app);
         let graceful = GracefulShutdown::new();
         let mut shutdown = std::pin::pin!(shutdown);
@@ -193,12 +199,24 @@ impl Listening {
         }
         drop(self.listener);
         tracing::info!("shutting down: waiting for requests to finish");
+        self.app.shutdown.send_replace(true);
         if tokio::time::timeout(self.app.options.drain_timeout, graceful.shutdown())
             .await
             .is_err()
         {
             tracing::warn!("some requests did not finish in time and were cut off");
         }
+        drop(background);
+        self.app.deliveries.flush(&self.app.store).await;
+    }
+}
+
+/// A task that ends with its owner.
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 
@@ -224,10 +242,16 @@ async fn serve<S>(stream: S, peer: SocketAddr, router: Router, watcher: hyper_ut
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let outbox = Outbox::default();
+    let stream = Settling::new(stream, outbox.clone());
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(ConnectInfo(peer));
         let router = router.clone();
-        async move { Ok::<_, Infallible>(router.oneshot(request).await.unwrap_or_else(|never| match never {})) }
+        let outbox = outbox.clone();
+        async move {
+            let response = router.oneshot(request).await.unwrap_or_else(|never| match never {});
+            Ok::<_, Infallible>(outbox.track(response))
+        }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

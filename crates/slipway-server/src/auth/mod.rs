@@ -7,6 +7,7 @@
 
 mod base62;
 mod cache;
+mod rate;
 mod run_key;
 mod secrets;
 
@@ -26,7 +27,9 @@ use slipway_store::Store;
 use slipway_store::identity::User;
 
 use crate::error::{ApiError, Code};
+use crate::options::RateLimit;
 use cache::Cache;
+use rate::Limiter;
 
 /// The cookie of a page session.
 pub(crate) const SESSION_COOKIE: &str = "slipway_session";
@@ -85,15 +88,18 @@ enum Presented {
 pub(crate) struct Authenticator {
     signing_key: [u8; 32],
     cache: Cache,
+    limiter: Option<Limiter>,
 }
 
 impl Authenticator {
-    /// An authenticator that checks run keys with this signing key.
+    /// An authenticator that checks run keys with this signing key and, if there is a limit, counts
+    /// requests per key.
     #[must_use]
-    pub(crate) fn new(signing_key: [u8; 32]) -> Self {
+    pub(crate) fn new(signing_key: [u8; 32], rate_limit: Option<RateLimit>) -> Self {
         Self {
             signing_key,
             cache: Cache::default(),
+            limiter: rate_limit.map(Limiter::new),
         }
     }
 
@@ -106,7 +112,7 @@ impl Authenticator {
     /// Who makes the request.
     ///
     /// # Errors
-    /// `UNAUTHENTICATED` if no valid credential is presented.
+    /// `UNAUTHENTICATED` if no valid credential is presented, `RATE_LIMITED` if it is used too often.
     pub(crate) async fn authenticate(
         &self,
         store: &Store,
@@ -119,6 +125,14 @@ impl Authenticator {
             }
             Presented::Key(secret) | Presented::Session(secret) => self.look_up(store, &secret, now).await?,
         };
+        if let Some(limiter) = &self.limiter
+            && !limiter.allow(principal.key_id, now)
+        {
+            return Err(ApiError::new(
+                Code::RateLimited,
+                "this key makes more requests than the server accepts; slow down",
+            ));
+        }
         match named_user(headers) {
             Some(name) => act_for(store, principal, name).await,
             None => Ok(principal),
@@ -174,6 +188,8 @@ fn presented(headers: &HeaderMap) -> Result<Presented, ApiError> {
         };
     }
     match session_cookie(headers) {
+        // Browsers send cookies with what other sites make them request.
+        Some(_) if is_cross_site(headers) => refuse("a request from another site may not use the page session"),
         Some(session) => Ok(Presented::Session(session.to_owned())),
         None => Err(ApiError::new(Code::Unauthenticated, "an API key is needed")
             .with_hint("make one at /authorize, then log in")),
@@ -191,6 +207,13 @@ pub(crate) fn session_cookie(headers: &HeaderMap) -> Option<&str> {
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(name, value)| *name == SESSION_COOKIE && !value.is_empty())
         .map(|(_, value)| value)
+}
+
+/// Whether a browser says that another site caused the request.
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site != "same-origin" && site != "none")
 }
 
 /// The user that the request wants its work attributed to.
@@ -234,7 +257,7 @@ mod tests {
     #[test]
     fn keys_and_sessions_are_read_from_headers() {
         let basic = |text: &str| format!("Basic {}", STANDARD.encode(text));
-        let cases: [(&str, Vec<(&'static str, String)>, Option<Presented>); 9] = [
+        let cases: [(&str, Vec<(&'static str, String)>, Option<Presented>); 10] = [
             (
                 "basic",
                 vec![("authorization", basic("api:secret"))],
@@ -262,6 +285,14 @@ mod tests {
                     ("authorization", "Bearer tok".into()),
                 ],
                 Some(Presented::Key("tok".into())),
+            ),
+            (
+                "a cookie that another site makes the browser send",
+                vec![
+                    ("cookie", "slipway_session=s1".into()),
+                    ("sec-fetch-site", "cross-site".into()),
+                ],
+                None,
             ),
             ("nothing", vec![], None),
             ("empty key", vec![("authorization", basic("api:"))], None),

@@ -1,11 +1,14 @@
 //! Routes, and what holds for every request: ids, limits, compression, caught panics.
 
+pub(crate) mod outbox;
+
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
@@ -38,7 +41,10 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .route("/ready", get(ready))
         .merge(crate::file_stream::routes())
         .merge(crate::run_log::routes())
+        .merge(crate::streams::routes())
+        .merge(crate::output::routes())
         .merge(crate::uploads::routes())
+        .route("/metrics", get(crate::metrics::get_metrics))
         // The client's telemetry probe: 404 makes it go quiet.
         .route("/sdk/otel/{*path}", any(not_found))
         .fallback(not_found)
@@ -83,7 +89,14 @@ async fn observe(mut request: Request, next: Next) -> Response {
     let span = tracing::info_span!("request", id = %id, method = %request.method(), path = request.uri().path());
     let value = HeaderValue::from_str(&id).unwrap_or_else(|_| HeaderValue::from_static("-"));
     request.headers_mut().insert(REQUEST_ID, value.clone());
+    let route = request
+        .extensions()
+        .get::<MatchedPath>()
+        .map_or_else(|| "other".to_owned(), |path| path.as_str().to_owned());
+    let method = request.method().clone();
+    let started = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
+    crate::metrics::request(&route, method.as_str(), response.status().as_u16(), started.elapsed());
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
     response.headers_mut().insert(REQUEST_ID, value);
     response
@@ -119,7 +132,7 @@ async fn health() -> Json<serde_json::Value> {
 
 /// The store takes requests.
 async fn ready(State(app): State<Arc<App>>) -> Response {
-    match app.store.last_position().await {
+    match app.store.ping().await {
         Ok(_) => Json(json!({"status": "ready"})).into_response(),
         Err(error) => {
             tracing::warn!(%error, "not ready");

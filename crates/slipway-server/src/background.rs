@@ -1,0 +1,160 @@
+//! What a server does without being asked: passing the record on to connected clients, ending
+//! leases, noting deliveries, forgetting old events.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use slipway_model::Millis;
+use slipway_model::id::LeaseHandle;
+use slipway_store::Result;
+use slipway_store::events::{Event, Position, Scope};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use crate::app::App;
+use crate::metrics;
+
+/// Events per read.
+const BATCH: usize = 1_000;
+
+/// How often the record is read without a hint.
+const POLL: Duration = Duration::from_millis(500);
+
+/// How often leases and heartbeats are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// How often old events are deleted, and how many at a time.
+const PRUNE: Duration = Duration::from_secs(60);
+const PRUNE_SLICE: usize = 5_000;
+
+/// How long the events of ended items are kept.
+const KEEP_EVENTS: Millis = 30 * 24 * 3_600_000;
+
+/// How long to wait when the store is away.
+const BACK_OFF: Duration = Duration::from_secs(1);
+
+/// Runs everything until the future is dropped.
+pub(crate) async fn run(app: Arc<App>) {
+    tokio::join!(
+        dispatch(&app),
+        tick(&app),
+        prune(&app),
+        app.deliveries.run(app.store.clone())
+    );
+}
+
+/// Reads the record as it grows and passes it on.
+async fn dispatch(app: &App) {
+    let mut hint = app.store.subscribe();
+    let mut position = loop {
+        match app.store.last_position().await {
+            Ok(position) => break position,
+            Err(error) => {
+                tracing::warn!(%error, "the record cannot be read");
+                sleep(BACK_OFF).await;
+            }
+        }
+    };
+    loop {
+        // Seen before reading, so that a hint during the read is not lost.
+        hint.mark_unchanged();
+        match pass_on(app, position).await {
+            Ok((next, more)) => {
+                position = next;
+                if more {
+                    continue;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the record cannot be read");
+                sleep(BACK_OFF).await;
+                continue;
+            }
+        }
+        tokio::select! {
+            changed = hint.changed() => if changed.is_err() {
+                // The store closes: nothing more will come.
+                return;
+            },
+            () = sleep(POLL) => {}
+        }
+    }
+}
+
+/// Passes on what follows a position. Returns the position afterwards and whether more is known to
+/// follow.
+async fn pass_on(app: &App, after: Position) -> Result<(Position, bool)> {
+    let Some(events) = app.store.events(Scope::All, after, BATCH).await? else {
+        // So far behind that the record was cut: followers hear `reset` from the store themselves.
+        return Ok((app.store.last_position().await?, false));
+    };
+    let more = events.len() == BATCH;
+    let mut position = after;
+    for event in events {
+        position = event.position;
+        metrics::item_event(&event.kind);
+        metrics::event_lag(app.now() - event.at);
+        tell_holder(app, &event).await?;
+        app.hub.publish(event);
+    }
+    Ok((position, more))
+}
+
+/// Words for one agent that take a look into the store.
+async fn tell_holder(app: &App, event: &Event) -> Result<()> {
+    match (event.kind.as_str(), event.item, event.agent) {
+        ("stop-requested", Some(item), _) => {
+            if let Some(item) = app.store.item(item).await?
+                && item.state.is_held()
+                && let Some(agent) = item.agent
+            {
+                let handle = LeaseHandle {
+                    item: item.id,
+                    epoch: item.epoch,
+                };
+                app.hub.stop(agent, handle);
+            }
+        }
+        ("agent-status", _, Some(agent)) => {
+            let detail: serde_json::Value = serde_json::from_str(&event.detail).unwrap_or_default();
+            if let Some(drain) = detail.get("drain").and_then(serde_json::Value::as_bool) {
+                app.hub.drain(agent, drain);
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+/// Ends leases whose term is over, notes lost agents and crashed runs. The store writes all of it
+/// to the record, from where it is passed on.
+async fn tick(app: &App) {
+    let mut turns = interval(TICK);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        match app.store.tick(app.now()).await {
+            Ok(ticked) => {
+                if ticked.deaf_for > 0 {
+                    tracing::info!(
+                        milliseconds = ticked.deaf_for,
+                        "no server could be heard for a while: every lease and heartbeat got a full term"
+                    );
+                }
+            }
+            Err(error) => tracing::warn!(%error, "leases and heartbeats could not be looked at"),
+        }
+        app.hub.items.sweep();
+    }
+}
+
+/// Deletes old events in slices.
+async fn prune(app: &App) {
+    let mut turns = interval(PRUNE);
+    turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        turns.tick().await;
+        if let Err(error) = app.store.prune_events(app.now() - KEEP_EVENTS, PRUNE_SLICE).await {
+            tracing::warn!(%error, "old events could not be deleted");
+        }
+    }
+}

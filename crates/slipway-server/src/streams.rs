@@ -1,0 +1,394 @@
+//! Event streams below `/slipway/v1`: words for an agent, and the record.
+//!
+//! Nothing here polls the store per connection: an idle agent costs a mailbox and a timer.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::str::FromStr as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{Path, Query, State};
+use axum::http::HeaderMap;
+use axum::response::IntoResponse as _;
+use axum::response::Response;
+use axum::response::sse::{Event as SseEvent, Sse};
+use axum::routing::get;
+use futures::{Stream, stream};
+use serde::Deserialize;
+use serde_json::json;
+use slipway_model::agent::AgentStatus;
+use slipway_model::id::{AgentId, ItemRef, LeaseHandle, QueueId};
+use slipway_store::events::{Event, Position, Scope};
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Interval, MissedTickBehavior, interval_at};
+
+use crate::app::App;
+use crate::error::ApiError;
+use crate::graphql::scalars::iso;
+use crate::hub::{AgentConnection, Mail};
+use crate::{access, auth::Principal};
+
+/// How often a silent stream says that it is alive.
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// Events per read of the store.
+const BATCH: usize = 500;
+
+/// The routes of this module.
+pub(crate) fn routes() -> Router<Arc<App>> {
+    Router::new()
+        .route("/slipway/v1/agents/{agent}/events", get(agent_events))
+        .route("/slipway/v1/events", get(record))
+}
+
+/// The id of the last event that a reconnecting client saw.
+pub(crate) fn last_event_id(headers: &HeaderMap) -> Option<&str> {
+    headers.get("last-event-id")?.to_str().ok().filter(|id| !id.is_empty())
+}
+
+/// A stream that ends when the server does.
+pub(crate) struct Lifeline {
+    shutdown: watch::Receiver<bool>,
+    beat: Interval,
+}
+
+/// What a stream wakes up for besides its own news.
+pub(crate) enum Beat {
+    /// Time to say that it is alive.
+    Alive,
+    /// The server ends.
+    Shutdown,
+}
+
+impl Lifeline {
+    /// A lifeline of a new stream.
+    pub(crate) fn new(app: &App) -> Self {
+        let mut beat = interval_at(tokio::time::Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self {
+            shutdown: app.shutdown.subscribe(),
+            beat,
+        }
+    }
+
+    /// Waits for the next beat. Cancelling loses nothing.
+    pub(crate) async fn next(&mut self) -> Beat {
+        tokio::select! {
+            _ended = self.shutdown.wait_for(|ended| *ended) => Beat::Shutdown,
+            _at = self.beat.tick() => Beat::Alive,
+        }
+    }
+}
+
+/// The comment of a silent stream.
+pub(crate) fn alive() -> SseEvent {
+    SseEvent::default().comment("alive")
+}
+
+/// The comment with which a stream ends because the server does.
+pub(crate) fn goodbye() -> SseEvent {
+    SseEvent::default().comment("the server is shutting down; connect again")
+}
+
+/// Answers with a stream that proxies do not hold back.
+pub(crate) fn respond<S>(events: S) -> Response
+where
+    S: Stream<Item = Result<SseEvent, Infallible>> + Send + 'static,
+{
+    ([("x-accel-buffering", "no")], Sse::new(events)).into_response()
+}
+
+async fn agent_events(
+    State(app): State<Arc<App>>,
+    Path(agent): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let now = app.now();
+    let principal = app.auth.authenticate(&app.store, &headers, now).await?;
+    let id: AgentId = agent.parse()?;
+    let missing = || ApiError::not_found("launch agent", &agent);
+    let agent = app.store.agent(id).await?.ok_or_else(missing)?;
+    if !access::can_read_entity(&principal, &agent.entity) {
+        return Err(missing());
+    }
+    access::run_agent(&principal, &agent.entity)?;
+    // The mailbox opens before the state is read, so that nothing falls between.
+    let connection = app.hub.connect(id, &agent.queues);
+    let alive = app.store.touch_agent(id, None, now).await?;
+    let stop = app
+        .store
+        .held_items(id)
+        .await?
+        .into_iter()
+        .filter(|item| item.stop_requested)
+        .map(|item| LeaseHandle {
+            item: item.id,
+            epoch: item.epoch,
+        })
+        .collect();
+    let mail = Mail {
+        items: true,
+        drain: agent.drain_requested.then_some(true),
+        stop,
+        replaced: !alive || agent.status == AgentStatus::Killed,
+    };
+    let mut state = AgentStream {
+        lifeline: Lifeline::new(&app),
+        app,
+        id,
+        connection,
+        ready: VecDeque::new(),
+        beats: 0,
+        ended: false,
+    };
+    state.take(mail);
+    Ok(respond(stream::unfold(state, |mut state| async move {
+        let event = state.next().await?;
+        Some((Ok(event), state))
+    })))
+}
+
+struct AgentStream {
+    app: Arc<App>,
+    id: AgentId,
+    connection: AgentConnection,
+    lifeline: Lifeline,
+    ready: VecDeque<SseEvent>,
+    beats: u32,
+    ended: bool,
+}
+
+impl AgentStream {
+    async fn next(&mut self) -> Option<SseEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if self.ended {
+                return None;
+            }
+            tokio::select! {
+                mail = self.connection.receive() => self.take(mail),
+                beat = self.lifeline.next() => match beat {
+                    Beat::Shutdown => {
+                        self.ended = true;
+                        return Some(goodbye());
+                    }
+                    Beat::Alive => {
+                        self.note_contact().await;
+                        return Some(alive());
+                    }
+                },
+            }
+        }
+    }
+
+    /// An open stream is contact: every other beat is written down.
+    async fn note_contact(&mut self) {
+        self.beats += 1;
+        if self.beats.is_multiple_of(2)
+            && let Err(error) = self.app.store.touch_agent(self.id, None, self.app.now()).await
+        {
+            tracing::debug!(%error, "an agent's contact was not noted");
+        }
+    }
+
+    fn take(&mut self, mail: Mail) {
+        if mail.replaced {
+            self.ready.push_back(SseEvent::default().event("replaced").data("{}"));
+            self.ended = true;
+            return;
+        }
+        for handle in mail.stop {
+            let data = json!({"runQueueItemId": handle.to_string()});
+            self.ready
+                .push_back(SseEvent::default().event("stop").data(data.to_string()));
+        }
+        if let Some(drain) = mail.drain {
+            self.ready.push_back(
+                SseEvent::default()
+                    .event("drain")
+                    .data(json!({"drain": drain}).to_string()),
+            );
+        }
+        if mail.items {
+            self.ready.push_back(SseEvent::default().event("items").data("{}"));
+        }
+    }
+}
+
+/// Which part of the record to follow.
+#[derive(Deserialize)]
+struct RecordQuery {
+    entity: Option<String>,
+    queue: Option<String>,
+    item: Option<String>,
+}
+
+async fn record(
+    State(app): State<Arc<App>>,
+    Query(query): Query<RecordQuery>,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let principal = app.auth.authenticate(&app.store, &headers, app.now()).await?;
+    let scope = scope(&app, &principal, &query).await?;
+    let feed = app.hub.follow();
+    let position = match last_event_id(&headers) {
+        Some(id) => Position::from_str(id)
+            .map_err(|()| ApiError::bad("Last-Event-ID must be the id of an event of this stream"))?,
+        None => app.store.last_position().await?,
+    };
+    let state = RecordStream {
+        lifeline: Lifeline::new(&app),
+        app,
+        scope,
+        position,
+        feed,
+        catching_up: true,
+        ready: VecDeque::new(),
+        ended: false,
+    };
+    Ok(respond(stream::unfold(state, |mut state| async move {
+        let event = state.next().await?;
+        Some((Ok(event), state))
+    })))
+}
+
+/// What the caller asked for, if it may see that.
+async fn scope(app: &App, principal: &Principal, query: &RecordQuery) -> Result<Scope, ApiError> {
+    if let Some(text) = &query.item {
+        let item = text.parse::<ItemRef>()?.item;
+        let entity = app.lookup.entity_name(&app.store, item.entity).await?;
+        access::read_entity(principal, &entity)?;
+        return Ok(Scope::Item(item));
+    }
+    if let Some(text) = &query.queue {
+        let queue: QueueId = text.parse()?;
+        let entity = app.lookup.entity_name(&app.store, queue.entity).await?;
+        access::read_entity(principal, &entity)?;
+        return Ok(Scope::Queue(queue));
+    }
+    let name = query
+        .entity
+        .clone()
+        .unwrap_or_else(|| principal.default_entity().to_owned());
+    access::read_entity(principal, &name)?;
+    let entity = app.store.entity(&name).await?;
+    entity
+        .map(|entity| Scope::Entity(entity.id))
+        .ok_or_else(|| ApiError::not_found("entity", &name))
+}
+
+struct RecordStream {
+    app: Arc<App>,
+    scope: Scope,
+    /// Everything up to here was sent, or does not concern the reader.
+    position: Position,
+    feed: broadcast::Receiver<Arc<Event>>,
+    /// Read from the store before listening to the feed.
+    catching_up: bool,
+    lifeline: Lifeline,
+    ready: VecDeque<SseEvent>,
+    ended: bool,
+}
+
+impl RecordStream {
+    async fn next(&mut self) -> Option<SseEvent> {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return Some(event);
+            }
+            if self.ended {
+                return None;
+            }
+            if self.catching_up {
+                self.catch_up().await;
+                continue;
+            }
+            tokio::select! {
+                event = self.feed.recv() => match event {
+                    Ok(event) => self.take(&event),
+                    Err(broadcast::error::RecvError::Lagged(_)) => self.catching_up = true,
+                    Err(broadcast::error::RecvError::Closed) => self.ended = true,
+                },
+                beat = self.lifeline.next() => match beat {
+                    Beat::Alive => return Some(alive()),
+                    Beat::Shutdown => {
+                        self.ended = true;
+                        return Some(goodbye());
+                    }
+                },
+            }
+        }
+    }
+
+    async fn catch_up(&mut self) {
+        match self.app.store.events(self.scope, self.position, BATCH).await {
+            Ok(Some(events)) => {
+                self.catching_up = events.len() == BATCH;
+                for event in &events {
+                    self.take(event);
+                }
+            }
+            Ok(None) => {
+                // The reader has to load what it shows anew and goes on from here.
+                match self.app.store.last_position().await {
+                    Ok(position) => {
+                        self.position = position;
+                        self.ready
+                            .push_back(SseEvent::default().event("reset").id(position.to_string()).data("{}"));
+                    }
+                    Err(error) => self.give_up(&error),
+                }
+            }
+            Err(error) => self.give_up(&error),
+        }
+    }
+
+    /// Ends the stream: the client connects again and resumes.
+    fn give_up(&mut self, error: &slipway_store::Error) {
+        tracing::warn!(%error, "an event stream ended");
+        self.ended = true;
+    }
+
+    fn take(&mut self, event: &Event) {
+        if event.position <= self.position {
+            return;
+        }
+        self.position = event.position;
+        if concerns(self.scope, event) {
+            self.ready.push_back(show(event));
+        }
+    }
+}
+
+/// Whether an event belongs to a scope.
+fn concerns(scope: Scope, event: &Event) -> bool {
+    match scope {
+        Scope::Item(item) => event.item == Some(item),
+        Scope::Queue(queue) => event.queue == Some(queue),
+        Scope::Agent(agent) => event.agent == Some(agent),
+        Scope::Entity(entity) => event.entity == entity,
+        Scope::All => true,
+    }
+}
+
+fn show(event: &Event) -> SseEvent {
+    let detail: serde_json::Value = serde_json::from_str(&event.detail).unwrap_or_default();
+    let data = json!({
+        "position": event.position.to_string(),
+        "at": iso(event.at),
+        "kind": event.kind,
+        "queue": event.queue.map(|id| id.to_string()),
+        "item": event.item.map(|id| id.to_string()),
+        "agent": event.agent.map(|id| id.to_string()),
+        "actor": event.actor,
+        "detail": detail,
+    });
+    SseEvent::default()
+        .event("event")
+        .id(event.position.to_string())
+        .data(data.to_string())
+}
