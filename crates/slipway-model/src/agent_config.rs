@@ -286,19 +286,21 @@ pub fn resolve(
     };
     apply_environment(&mut resolved, env)?;
     apply_flags(&mut resolved, flags);
-    check(&mut resolved)?;
+    check(&resolved)?;
     Ok(resolved)
 }
+
+const ENTITY: &str = "WANDB_ENTITY";
+const MAX_JOBS: &str = "WANDB_LAUNCH_MAX_JOBS";
+const START_TIMEOUT: &str = "WANDB_LAUNCH_START_TIMEOUT";
 
 fn apply_environment(resolved: &mut Resolved, env: &dyn Fn(&str) -> Option<String>) -> Result<(), AgentConfigError> {
     let set = |name: &'static str| env(name).filter(|value| !value.trim().is_empty());
     let config = &mut resolved.config;
-    const ENTITY: &str = "WANDB_ENTITY";
     if let Some(entity) = set(ENTITY) {
         config.entity = Some(entity.trim().to_owned());
         resolved.sources.insert("entity", Source::Environment(ENTITY));
     }
-    const MAX_JOBS: &str = "WANDB_LAUNCH_MAX_JOBS";
     if let Some(text) = set(MAX_JOBS) {
         config.max_jobs = text.trim().parse().map_err(|_| AgentConfigError::Value {
             key: "max_jobs",
@@ -307,7 +309,6 @@ fn apply_environment(resolved: &mut Resolved, env: &dyn Fn(&str) -> Option<Strin
         })?;
         resolved.sources.insert("max_jobs", Source::Environment(MAX_JOBS));
     }
-    const START_TIMEOUT: &str = "WANDB_LAUNCH_START_TIMEOUT";
     if let Some(text) = set(START_TIMEOUT) {
         let seconds = text.trim().parse::<f64>().ok().filter(|seconds| seconds.is_finite());
         let seconds = seconds.ok_or_else(|| AgentConfigError::Value {
@@ -354,7 +355,7 @@ fn apply_flags(resolved: &mut Resolved, flags: &Flags) {
     }
 }
 
-fn check(resolved: &mut Resolved) -> Result<(), AgentConfigError> {
+fn check(resolved: &Resolved) -> Result<(), AgentConfigError> {
     let fault = |key: &'static str, problem: String| AgentConfigError::Value {
         key,
         source_of_value: resolved.source(key),

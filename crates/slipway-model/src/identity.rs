@@ -86,3 +86,6 @@ pub fn check_imported_key(key: &str) -> Result<(), KeyError> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -74,3 +74,6 @@ impl FromStr for Priority {
             .ok_or_else(|| PriorityError(text.to_owned()))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -234,3 +234,6 @@ fn forbid(kind: &'static str, name: &str, set: &str) -> Result<(), NameError> {
         None => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

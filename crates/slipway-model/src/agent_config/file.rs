@@ -61,11 +61,7 @@ struct Reader {
 impl Reader {
     fn top(&mut self, entry: &Entry) -> Result<(), AgentConfigError> {
         let Some(key) = KEYS.into_iter().find(|key| *key == entry.key) else {
-            return Err(AgentConfigError::UnknownKey {
-                key: entry.key.chars().take(80).collect(),
-                line: entry.line,
-                suggestion: nearest(&entry.key, KEYS).and_then(|key| KEYS.into_iter().find(|known| *known == key)),
-            });
+            return Err(unknown_key(entry));
         };
         // A key without value says nothing, as in the official agent.
         if entry.node.is_null() {
@@ -99,7 +95,7 @@ impl Reader {
             }
             "allowed_env" => self.config.allowed_env = texts(key, node)?,
             "process" => self.config.process = self.process(node)?,
-            _ => return Ok(()),
+            _ => return Err(unknown_key(entry)),
         }
         self.sources.insert(key, Source::File { line: entry.line });
         Ok(())
@@ -248,6 +244,14 @@ impl Reader {
                 });
             }
         }
+    }
+}
+
+fn unknown_key(entry: &Entry) -> AgentConfigError {
+    AgentConfigError::UnknownKey {
+        key: entry.key.chars().take(80).collect(),
+        line: entry.line,
+        suggestion: nearest(&entry.key, KEYS),
     }
 }
 

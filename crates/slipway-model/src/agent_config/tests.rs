@@ -23,6 +23,9 @@ fn a_full_file_is_read() {
     )
     .unwrap();
     assert_eq!(resolved.warnings, []);
+    for key in KEYS {
+        assert!(matches!(resolved.source(key), Source::File { .. }), "{key}");
+    }
     let config = resolved.config;
     assert_eq!(config.entity.as_deref(), Some("team"));
     assert_eq!(config.queues, ["q1", "q2"]);
