@@ -27,6 +27,9 @@ pub struct Options {
     /// Refuse settings that could lose an acknowledged write. Only tests that do not look at
     /// durability switch it off.
     pub require_durable: bool,
+    /// The largest size of each SQLite file, in pages of 4 KiB: beyond it the store answers as it
+    /// does on a full disk. `None` leaves the disk as the limit. PostgreSQL ignores it.
+    pub sqlite_max_pages: Option<u32>,
 }
 
 impl Options {
@@ -35,6 +38,7 @@ impl Options {
         Self {
             database: Database::Sqlite { dir: dir.into() },
             require_durable: true,
+            sqlite_max_pages: None,
         }
     }
 
@@ -46,6 +50,7 @@ impl Options {
                 connections: 16,
             },
             require_durable: true,
+            sqlite_max_pages: None,
         }
     }
 }

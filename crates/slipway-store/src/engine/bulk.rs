@@ -6,17 +6,11 @@ use crate::error::{Error, Result};
 /// How many rows travel in one parameter to PostgreSQL.
 const CHUNK: usize = 2_000;
 
-/// Inserts rows in order; `conflict` is an `ON CONFLICT` clause or empty.
+/// Inserts rows in order.
 ///
 /// # Errors
 /// If the database refuses or is away.
-pub(crate) fn insert_all(
-    tx: &mut dyn Tx,
-    table: &str,
-    columns: &[(&str, Field)],
-    rows: &[Vec<Value>],
-    conflict: &str,
-) -> Result<()> {
+pub(crate) fn insert_all(tx: &mut dyn Tx, table: &str, columns: &[(&str, Field)], rows: &[Vec<Value>]) -> Result<()> {
     if rows.is_empty() {
         return Ok(());
     }
@@ -26,17 +20,14 @@ pub(crate) fn insert_all(
         // A prepared statement per row costs less there than taking JSON apart.
         Dialect::Sqlite => {
             let places: Vec<String> = (1..=columns.len()).map(|place| format!("${place}")).collect();
-            let sql = format!(
-                "INSERT INTO {table} ({names}) VALUES ({}) {conflict}",
-                places.join(", ")
-            );
+            let sql = format!("INSERT INTO {table} ({names}) VALUES ({})", places.join(", "));
             for row in rows {
                 tx.execute(&sql, row)?;
             }
         }
         Dialect::Postgres => {
             let records = tx.records("$1", columns);
-            let sql = format!("INSERT INTO {table} ({names}) SELECT r.* FROM {records} AS r {conflict}");
+            let sql = format!("INSERT INTO {table} ({names}) SELECT r.* FROM {records} AS r");
             for chunk in rows.chunks(CHUNK) {
                 let lists = chunk
                     .iter()

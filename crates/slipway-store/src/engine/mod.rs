@@ -157,9 +157,12 @@ impl Engine {
     fn open(options: Options) -> Result<Self> {
         let events = watch::Sender::new(0);
         let backend = match options.database {
-            Database::Sqlite { dir } => {
-                Backend::Sqlite(sqlite::Sqlite::open(&dir, options.require_durable, events.clone())?)
-            }
+            Database::Sqlite { dir } => Backend::Sqlite(sqlite::Sqlite::open(
+                &dir,
+                options.require_durable,
+                options.sqlite_max_pages,
+                events.clone(),
+            )?),
             Database::Postgres { url, connections } => Backend::Postgres(postgres::Postgres::open(
                 &url,
                 connections,

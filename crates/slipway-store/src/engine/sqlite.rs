@@ -41,11 +41,17 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(super) fn open(dir: &Path, require_durable: bool, events: watch::Sender<u64>) -> Result<Self> {
+    pub(super) fn open(
+        dir: &Path,
+        require_durable: bool,
+        max_pages: Option<u32>,
+        events: watch::Sender<u64>,
+    ) -> Result<Self> {
         make_dir(dir)?;
         let lock = lock_dir(dir)?;
-        let control = FileThreads::open(dir.join("control.db"), Lane::Control, require_durable, &events)?;
-        let run_data = FileThreads::open(dir.join("run-data.db"), Lane::RunData, require_durable, &events)?;
+        let open = |name: &str, lane| FileThreads::open(dir.join(name), lane, require_durable, max_pages, &events);
+        let control = open("control.db", Lane::Control)?;
+        let run_data = open("run-data.db", Lane::RunData)?;
         // The files' names are durable only once the directory is.
         sync_dir(dir)?;
         Ok(Self {
@@ -122,10 +128,19 @@ struct FileThreads {
 }
 
 impl FileThreads {
-    fn open(path: PathBuf, lane: Lane, require_durable: bool, events: &watch::Sender<u64>) -> Result<Self> {
+    fn open(
+        path: PathBuf,
+        lane: Lane,
+        require_durable: bool,
+        max_pages: Option<u32>,
+        events: &watch::Sender<u64>,
+    ) -> Result<Self> {
         let mut connection = connect(&path, require_durable)?;
         let place = format!("the database `{}`", path.display());
         migrations::migrate(&mut connection, lane, Dialect::Sqlite, &place)?;
+        if let Some(pages) = max_pages {
+            command(&connection, &format!("PRAGMA max_page_count = {pages}"))?;
+        }
         let readers = (0..READERS)
             .map(|_| connect_reader(&path, require_durable))
             .collect::<Result<Vec<_>>>()?;
@@ -350,8 +365,7 @@ fn read_all(connection: &Connection, inbox: &Inbox) {
 fn command(connection: &Connection, sql: &str) -> Result<()> {
     connection
         .prepare_cached(sql)
-        .and_then(|mut statement| statement.execute([]))
-        .map(drop)
+        .and_then(|mut statement| statement.query([])?.next().map(drop))
         .map_err(|error| explain(&error, sql))
 }
 

@@ -32,7 +32,9 @@ fn token(item: &NewItem) -> Option<String> {
     }
 }
 
-/// Items that earlier pushes with these tokens made, by place in the list.
+/// Items that earlier pushes with these tokens made, by place in the list. What is too old to count
+/// is forgotten, so that the token can be used again: two pushes that do so at the same moment then
+/// collide on the token, and the later one runs again.
 fn known(tx: &mut dyn Tx, queue: QueueId, items: &[NewItem], now: Millis) -> Result<HashMap<usize, ItemId>> {
     let asked: Vec<serde_json::Value> = items
         .iter()
@@ -47,7 +49,7 @@ fn known(tx: &mut dyn Tx, queue: QueueId, items: &[NewItem], now: Millis) -> Res
         &[("place", Field::Int), ("key_id", Field::Int), ("token", Field::Text)],
     );
     let sql = format!(
-        "SELECT r.place, p.item_id, p.at, COALESCE(i.delivered, 1) FROM {records} AS r \
+        "SELECT r.place, p.item_id, p.at, COALESCE(i.delivered, 1), p.id FROM {records} AS r \
          JOIN pushes AS p ON p.entity_id = $2 AND p.key_id = r.key_id AND p.token = r.token \
          LEFT JOIN items AS i ON i.entity_id = p.entity_id AND i.id = p.item_id"
     );
@@ -68,6 +70,11 @@ fn known(tx: &mut dyn Tx, queue: QueueId, items: &[NewItem], now: Millis) -> Res
                 number: row.i64(1)?,
             };
             known.insert(place, item);
+        } else {
+            tx.execute(
+                "DELETE FROM pushes WHERE entity_id = $1 AND id = $2",
+                params![queue.entity, row.i64(4)?],
+            )?;
         }
     }
     Ok(known)
@@ -107,11 +114,11 @@ pub(super) fn push(
 
     let known = known(tx, queue, items, now)?;
     let mut numbers = next_numbers(tx, "items", items.len() - known.len())?.into_iter();
-    let mut made: HashMap<String, ItemId> = HashMap::new();
+    let mut made: HashMap<(i64, String), ItemId> = HashMap::new();
     let mut pushed = Vec::with_capacity(items.len());
     let (mut rows, mut specs, mut tokens, mut record) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (place, item) in items.iter().enumerate() {
-        let token = token(item);
+        let token = token(item).map(|token| (item.key_id, token));
         let twin = token.as_ref().filter(|_| item.idempotency_key.is_some());
         let earlier = known.get(&place).or_else(|| made.get(twin?)).copied();
         if let Some(id) = earlier {
@@ -158,7 +165,7 @@ pub(super) fn push(
             detail: detail.to_owned(),
         });
         if let Some(token) = token {
-            let row = params![queue.entity, item.key_id, &token, number, now].to_vec();
+            let row = params![queue.entity, item.key_id, &token.1, number, now].to_vec();
             // Two items with one digest in one call are two items; the token names the first.
             if made.insert(token, id).is_none() {
                 tokens.push(row);
@@ -188,7 +195,6 @@ pub(super) fn push(
             ("author", Field::Text),
         ],
         &rows,
-        "",
     )?;
     insert_all(
         tx,
@@ -200,7 +206,6 @@ pub(super) fn push(
             ("spec", Field::Text),
         ],
         &specs,
-        "",
     )?;
     insert_all(
         tx,
@@ -213,7 +218,6 @@ pub(super) fn push(
             ("at", Field::Int),
         ],
         &tokens,
-        "ON CONFLICT (entity_id, key_id, token) DO UPDATE SET item_id = excluded.item_id, at = excluded.at",
     )?;
     events::append(tx, now, &record)?;
     Ok(pushed)

@@ -67,17 +67,12 @@ fn listen(tx: &mut dyn Tx, first: bool, now: Millis) -> Result<(Listening, Milli
         since: now,
     };
     clock::save(tx, listening)?;
-    // Deadlines keep their distance: what had an hour left has an hour left. A clock that was set
-    // back makes `elapsed` negative, which is right for them too.
+    // Who holds a lease has a full term again; who is lost has as long as before. A clock that was
+    // set back makes `elapsed` negative, which is right for them too.
     tx.execute(
-        "UPDATE items SET deadline = deadline + $1, \
-         lost_since = CASE WHEN lost_since IS NULL THEN NULL ELSE lost_since + $1 END WHERE deadline IS NOT NULL",
-        params![elapsed],
-    )?;
-    // And nobody who holds a lease has less than a full term.
-    tx.execute(
-        "UPDATE items SET deadline = $1 WHERE deadline < $1 AND lost_since IS NULL",
-        params![now + LEASE_TERM],
+        "UPDATE items SET deadline = CASE WHEN lost_since IS NULL THEN CAST($1 AS BIGINT) ELSE deadline + $2 END \
+         WHERE deadline IS NOT NULL",
+        params![now + LEASE_TERM, elapsed],
     )?;
     Ok((listening, elapsed.max(0)))
 }

@@ -117,9 +117,10 @@ pub(super) fn explain(error: &postgres::Error, sql: &str) -> (Error, Trouble) {
     };
     let text = format!("{} ({})", refusal.message(), refusal.code().code());
     match refusal.code() {
-        &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED | &SqlState::UNIQUE_VIOLATION => {
-            (Error::Internal(format!("{text} in: {sql}")), Trouble::Race)
+        &SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED => {
+            (Error::Unavailable(text), Trouble::Race)
         }
+        &SqlState::UNIQUE_VIOLATION => (Error::Internal(format!("{text} in: {sql}")), Trouble::Race),
         &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW => {
             (Error::Unavailable(text), Trouble::Lost)
         }

@@ -1,0 +1,35 @@
+//! One suite for both engines: every case runs on SQLite and on PostgreSQL.
+//!
+//! PostgreSQL is the server at `SLIPWAY_TEST_POSTGRES_URL`; each case gets a schema of its own
+//! there. `make test` sets the variable; `scripts/postgres.sh start` prints a value for it.
+
+mod bed;
+
+mod agents;
+mod engine;
+mod events;
+mod leases;
+mod people;
+mod pushes;
+mod queues;
+mod time;
+mod transitions;
+
+/// Makes two tests of each function `async fn case(bed: &Bed)`: one per engine.
+macro_rules! cases {
+    ($($case:ident),* $(,)?) => {
+        mod sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(&crate::bed::Bed::sqlite().await).await;
+            })*
+        }
+        mod postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $case() {
+                super::$case(&crate::bed::Bed::postgres().await).await;
+            })*
+        }
+    };
+}
+pub(crate) use cases;
