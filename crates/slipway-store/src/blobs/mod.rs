@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use md5::{Digest as _, Md5};
-use object_store::aws::{AmazonS3, AmazonS3Builder};
+use object_store::aws::{AmazonS3, AmazonS3Builder, AmazonS3ConfigKey};
 use object_store::buffered::BufWriter;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -183,7 +183,7 @@ impl Blobs {
     pub fn open(options: &BlobOptions) -> Result<Self, BlobError> {
         match options {
             BlobOptions::Local { dir } => Self::open_local(dir),
-            BlobOptions::S3 { url } => Self::open_s3(url),
+            BlobOptions::S3 { url } => Self::open_s3(url, AmazonS3Builder::from_env()),
         }
     }
 
@@ -201,24 +201,23 @@ impl Blobs {
         })
     }
 
-    fn open_s3(address: &str) -> Result<Self, BlobError> {
+    fn open_s3(address: &str, settings: AmazonS3Builder) -> Result<Self, BlobError> {
         let (bucket, prefix) = parse_s3_address(address)?;
-        // Whoever sets a plain endpoint has decided for it: a store on the same machine or network.
-        let plain = ["AWS_ENDPOINT_URL", "AWS_ENDPOINT"]
-            .iter()
-            .any(|name| std::env::var(name).is_ok_and(|endpoint| endpoint.starts_with("http://")));
+        let endpoint = settings.get_config_value(&AmazonS3ConfigKey::Endpoint);
         let retry = RetryConfig {
             max_retries: 5,
             retry_timeout: RETRY_FOR,
             ..RetryConfig::default()
         };
-        let mut builder = AmazonS3Builder::from_env().with_bucket_name(bucket).with_retry(retry);
-        if plain {
-            builder = builder.with_allow_http(true);
-        }
-        let store = builder.build().map_err(|error| {
-            BlobError::Configuration(format!("the S3 settings in AWS_* variables do not fit: {error}"))
-        })?;
+        let store = settings
+            .with_bucket_name(bucket)
+            .with_retry(retry)
+            // Whoever sets a plain endpoint has decided for it: a store on the same machine or network.
+            .with_allow_http(endpoint.is_some_and(|endpoint| endpoint.starts_with("http://")))
+            .build()
+            .map_err(|error| {
+                BlobError::Configuration(format!("the S3 settings in AWS_* variables do not fit: {error}"))
+            })?;
         let store = Arc::new(store);
         Ok(Self {
             store: store.clone(),
@@ -517,5 +516,7 @@ fn parse_s3_address(address: &str) -> Result<(String, Path), BlobError> {
     Ok((bucket, prefix))
 }
 
+#[cfg(test)]
+mod s3_tests;
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@ use tempfile::TempDir;
 
 use super::*;
 
-const ANY: Expect = Expect {
+pub(super) const ANY: Expect = Expect {
     limit: u64::MAX,
     md5: None,
 };
@@ -16,7 +16,7 @@ fn local() -> (TempDir, Blobs) {
     (dir, Blobs::open(&options).unwrap())
 }
 
-fn body(chunks: Vec<Result<Vec<u8>, &'static str>>) -> impl Stream<Item = Result<Bytes, &'static str>> {
+pub(super) fn body(chunks: Vec<Result<Vec<u8>, &'static str>>) -> impl Stream<Item = Result<Bytes, &'static str>> {
     stream::iter(chunks.into_iter().map(|chunk| chunk.map(Bytes::from)))
 }
 
