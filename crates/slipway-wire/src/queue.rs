@@ -99,7 +99,7 @@ pub struct DefaultResourceConfig {
 }
 
 /// A queue to make or change.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UpsertQueue {
     /// The owner.

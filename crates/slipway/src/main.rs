@@ -1,3 +1,35 @@
 //! The `slipway` command.
+//!
+//! Commands are thin: they read flags and files, call [`slipway_client`], the server or the agent,
+//! and print. What they decide themselves is pure and lives in [`config`], [`job`] and
+//! [`queue_document`].
 
-fn main() {}
+mod cli;
+mod commands;
+mod config;
+mod context;
+mod exit;
+mod input;
+mod job;
+mod output;
+mod queue_document;
+mod shell;
+mod telemetry;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // Fails only if a provider was installed already, and this is the first line that runs.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let cli = match cli::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    match cli.run() {
+        Ok(code) => code,
+        Err(error) => {
+            output::error(&error);
+            error.exit_code()
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! `slipway launch`.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use futures::StreamExt as _;
+use serde_json::{Map, Value, json};
+use slipway_client::{Follow, OutputEvent};
+use slipway_model::priority::Priority;
+use slipway_model::queue::QUEUE_PROJECT;
+use slipway_model::template::TemplateVariables;
+use slipway_wire::item::Item;
+use slipway_wire::queue::{Push, Pushed};
+
+use super::item::{find, label, priority, reason};
+use super::job::{CodeJob, create_for_launch};
+use crate::context::{Context, EntityArgs, ProjectArgs, non_empty};
+use crate::exit::{Error, Result};
+use crate::input;
+use crate::job::spec::{self, Request};
+use crate::output::{self, Format, table};
+use crate::queue_document::variables;
+use crate::shell;
+
+/// How often `--wait` asks where the item stands.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// How long output may trail the end of a job before `--wait` stops printing it.
+const TRAIL: Duration = Duration::from_secs(10);
+
+/// Flags of `slipway launch`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  slipway launch -j train -p first -q gpu
+  slipway launch -j team/first/train:v3 -q gpu --wait -c '{\"overrides\": {\"run_config\": {\"lr\": 0.1}}}'
+  slipway launch -u . -E \"python train.py\" -p first -q gpu -P high -v gpus=2
+  slipway launch -d registry.example.com/train:v1 -p first -q gpu --dry-run")]
+pub struct LaunchArgs {
+    /// A folder of code (or, later, a git repository) to make a job of; needs `--entry-point`
+    #[arg(long, short, conflicts_with_all = ["job", "docker_image"], requires = "entry_point", value_name = "PATH")]
+    uri: Option<String>,
+    /// An existing job: `[entity/project/]name[:alias]`
+    #[arg(long, short, value_name = "JOB")]
+    job: Option<String>,
+    /// A container image instead of a job
+    #[arg(long, short, conflicts_with = "job", value_name = "IMAGE")]
+    docker_image: Option<String>,
+    /// The command, in place of the job's own
+    #[arg(long, short = 'E', value_name = "COMMAND")]
+    entry_point: Option<String>,
+    /// A git commit, branch or tag
+    #[arg(long, short, visible_alias = "git-hash", value_name = "REF")]
+    git_version: Option<String>,
+    /// With `--uri`: the folder below it that an image is built from
+    #[arg(long, requires = "uri", value_name = "FOLDER")]
+    build_context: Option<String>,
+    /// With `--uri`: the name of the job that is made
+    #[arg(long, short = 'J', value_name = "NAME")]
+    job_name: Option<String>,
+    /// The run's name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    #[command(flatten)]
+    entity: EntityArgs,
+    #[command(flatten)]
+    project: ProjectArgs,
+    /// The target resource [default: the queue's]
+    #[arg(long, short, value_name = "RESOURCE")]
+    resource: Option<String>,
+    /// The image that a built image starts from
+    #[arg(long, short = 'B', conflicts_with = "docker_image", value_name = "IMAGE")]
+    base_image: Option<String>,
+    /// A Dockerfile in the job's sources
+    #[arg(long, short = 'D', value_name = "FILE")]
+    dockerfile: Option<String>,
+    /// The launch config: a JSON or YAML file, or the text itself
+    #[arg(long, short, value_name = "FILE|TEXT")]
+    config: Option<String>,
+    /// Arguments of the target resource: a JSON or YAML file, or the text itself
+    #[arg(long, short = 'R', value_name = "FILE|TEXT")]
+    resource_args: Option<String>,
+    /// The value of a template variable; repeatable
+    #[arg(long = "set-var", short = 'v', requires = "queue", value_name = "NAME=VALUE")]
+    set_var: Vec<String>,
+    /// The queue; `default` without a name
+    #[arg(long, short, num_args = 0..=1, default_missing_value = "default", value_name = "QUEUE")]
+    queue: Option<String>,
+    /// critical, high, medium or low
+    #[arg(long, short = 'P', requires = "queue", value_parser = priority, value_name = "PRIORITY")]
+    priority: Option<Priority>,
+    /// Do not wait for a job that is started here; a queue never waits
+    #[arg(long = "async")]
+    run_async: bool,
+    /// Build an image now and put that on the queue
+    #[arg(long, short, requires = "queue")]
+    build: bool,
+    /// Where a built image is pushed to; also `-rg`
+    #[arg(long, value_name = "REPOSITORY")]
+    repository: Option<String>,
+    /// The project of the queue; also `-pq`
+    #[arg(long, default_value = QUEUE_PROJECT, value_name = "PROJECT")]
+    project_queue: String,
+    /// Only print the final spec, and where each value comes from
+    #[arg(long, requires = "queue")]
+    dry_run: bool,
+    /// Follow the job to its end, and end with its exit code
+    #[arg(long, short = 'w', requires = "queue", conflicts_with_all = ["dry_run", "run_async"])]
+    wait: bool,
+}
+
+/// Puts a job on a queue.
+pub async fn run(args: LaunchArgs, context: &Context) -> Result<ExitCode> {
+    let Some(queue) = args.queue.clone() else {
+        return Err(Error::usage(
+            "launching without a queue needs the Docker target, which this version does not have",
+        )
+        .with_hint("name a queue with `--queue`; `slipway queue list` shows yours, `slipway up` makes one"));
+    };
+    refuse_unsupported(&args)?;
+    let config = match &args.config {
+        Some(config) => input::map(config, "--config")?,
+        None => json!({}),
+    };
+    let config = config.as_object().cloned().unwrap_or_default();
+    let entity = context.entity(&args.entity).await?;
+    let queue_entity = config
+        .get("queue_entity")
+        .and_then(Value::as_str)
+        .unwrap_or(&entity)
+        .to_owned();
+    let values = template_values(&args, &config, context, &queue_entity, &queue).await?;
+    let priority = args.priority;
+    let request = request(args.clone_flags()?, config, values.is_some(), &entity, context).await?;
+    let spec = spec::build(request, &entity)?;
+    let push = Push {
+        entity_name: queue_entity.clone(),
+        project_name: args.project_queue.clone(),
+        queue_name: queue.clone(),
+        run_spec: spec.to_string(),
+        priority: priority.map(Priority::code),
+        template_variable_values: values.map(|values| Value::Object(values).to_string()),
+        idempotency_key: None,
+        dry_run: args.dry_run,
+    };
+    let pushed = context.client.push(push).await?;
+    if args.dry_run {
+        context.print(&pushed, dry_run)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let id = pushed.run_queue_item_id.clone().unwrap_or_default();
+    let page = format!("{}/launch/{queue_entity}/{queue}/items/{id}", context.client.base_url());
+    if args.wait {
+        output::note(format!("item {id}\n{page}"));
+        return wait(&id, context).await;
+    }
+    context.print(&pushed, |_| {
+        table::facts([
+            ("item", Some(id.clone())),
+            ("queue", Some(format!("{queue_entity}/{queue}"))),
+            ("page", Some(page)),
+        ])
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn refuse_unsupported(args: &LaunchArgs) -> Result<()> {
+    if args.run_async {
+        return Err(Error::usage(
+            "`--async` and `--queue` exclude each other: a queue never waits",
+        ));
+    }
+    if args.build {
+        return Err(
+            Error::usage("building an image before submitting is not possible in this version")
+                .with_hint("leave `--build` out: the agent builds what it needs"),
+        );
+    }
+    if args.uri.as_deref().is_some_and(is_git) {
+        return Err(
+            Error::usage("making a job of a git repository is not possible in this version")
+                .with_hint("clone the repository and name its folder with `--uri`"),
+        );
+    }
+    Ok(())
+}
+
+fn is_git(uri: &str) -> bool {
+    uri.starts_with("git@") || uri.starts_with("https://") || uri.starts_with("http://") || uri.starts_with("ssh://")
+}
+
+/// What remains of the flags when the queue is known.
+struct Flags {
+    args: Request,
+    uri: Option<String>,
+    command: Option<String>,
+    job_name: Option<String>,
+    build_context: Option<String>,
+    base_image: Option<String>,
+    project: ProjectArgs,
+    entity: EntityArgs,
+}
+
+impl LaunchArgs {
+    fn clone_flags(&self) -> Result<Flags> {
+        let entry_point = match non_empty(self.entry_point.as_deref()) {
+            Some(command) => Some(
+                shell::split(command)
+                    .map_err(|_| Error::usage(format!("--entry-point: `{command}` has an open quote")))?,
+            ),
+            None => None,
+        };
+        let resource_args = self
+            .resource_args
+            .as_deref()
+            .map(|args| input::map(args, "--resource-args"));
+        Ok(Flags {
+            args: Request {
+                job: self.job.clone(),
+                docker_image: self.docker_image.clone(),
+                name: self.name.clone(),
+                entity: non_empty(self.entity.entity.as_deref()).map(str::to_owned),
+                project: None,
+                resource: self.resource.clone(),
+                entry_point,
+                git_version: self.git_version.clone(),
+                dockerfile: self.dockerfile.clone(),
+                repository: self.repository.clone(),
+                config: Map::new(),
+                resource_args: resource_args.transpose()?,
+                has_template_values: false,
+            },
+            uri: self.uri.clone(),
+            command: self.entry_point.clone(),
+            job_name: self.job_name.clone(),
+            build_context: self.build_context.clone(),
+            base_image: self.base_image.clone(),
+            project: self.project.clone(),
+            entity: self.entity.clone(),
+        })
+    }
+}
+
+/// Makes the job that `--uri` asks for, and completes the request.
+async fn request(
+    flags: Flags,
+    config: Map<String, Value>,
+    has_template_values: bool,
+    entity: &str,
+    context: &Context,
+) -> Result<Request> {
+    let mut request = Request {
+        project: context.project(&flags.project),
+        config,
+        has_template_values,
+        ..flags.args
+    };
+    if let Some(uri) = &flags.uri {
+        let project = context.required_project(&flags.project)?;
+        let made = CodeJob {
+            path: uri,
+            entry_point: flags.command.as_deref().unwrap_or_default(),
+            entity: &flags.entity,
+            project: &project,
+            name: flags.job_name,
+            build_context: flags.build_context,
+            base_image: flags.base_image,
+            dockerfile: request.dockerfile.take(),
+        };
+        let made = create_for_launch(made, context).await?;
+        output::note(format!("{} {}", made.result, made.job));
+        request.job = Some(made.job);
+        // The job has it already.
+        request.entry_point = None;
+    } else if flags.base_image.is_some() || flags.job_name.is_some() {
+        return Err(Error::usage("`--base-image` and `--job-name` belong to `--uri`"));
+    }
+    request.entity.get_or_insert_with(|| entity.to_owned());
+    Ok(request)
+}
+
+/// The values of template variables, typed as the queue says. They come from `--set-var`, else from
+/// `template_variables` of the launch config.
+async fn template_values(
+    args: &LaunchArgs,
+    config: &Map<String, Value>,
+    context: &Context,
+    entity: &str,
+    queue: &str,
+) -> Result<Option<Map<String, Value>>> {
+    let mut values = match config.get("template_variables") {
+        Some(Value::Object(values)) => values.clone(),
+        None | Some(Value::Null) => Map::new(),
+        Some(_) => return Err(Error::usage("`template_variables` of the launch config is not a map")),
+    };
+    if !args.set_var.is_empty() {
+        let found = context.client.queue(entity, &args.project_queue, queue).await?;
+        let found = found.ok_or_else(|| {
+            Error::not_found(format!(
+                "there is no queue `{queue}` in `{entity}`, or you may not see it"
+            ))
+            .with_hint("`slipway queue list` shows the queues that you may see")
+        })?;
+        let known = TemplateVariables::from_value(variables(&found.template_variables))
+            .map_err(|error| Error::failure(format!("the template variables of queue `{queue}`: {error}")))?;
+        for text in &args.set_var {
+            let (name, value) = super::queue::pair(text, "--set-var")?;
+            values.insert(name.clone(), typed(&known, &name, &value, queue)?);
+        }
+    }
+    Ok((!values.is_empty()).then_some(values))
+}
+
+fn typed(known: &TemplateVariables, name: &str, text: &str, queue: &str) -> Result<Value> {
+    let Some(variable) = known.get(name) else {
+        let names: Vec<&str> = known
+            .variables()
+            .iter()
+            .map(|variable| variable.name.as_str())
+            .collect();
+        let error = Error::usage(format!("queue `{queue}` has no template variable `{name}`"));
+        return Err(match slipway_model::names::nearest(name, names.iter().copied()) {
+            Some(near) => error.with_hint(format!("did you mean `{near}`?")),
+            None if names.is_empty() => error.with_hint("it has none; set values with `--resource-args`"),
+            None => error.with_hint(format!("it has: {}", names.join(", "))),
+        });
+    };
+    variable
+        .parse_text(text)
+        .map_err(|error| Error::usage(format!("--set-var {name}: {error}")))
+}
+
+fn dry_run(pushed: &Pushed) -> String {
+    let spec = serde_json::to_string_pretty(&pushed.run_spec).unwrap_or_default();
+    let resource = pushed
+        .run_spec
+        .get("resource")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    let args = pushed.run_spec.get("resource_args").and_then(|args| args.get(resource));
+    let origins = pushed.origins.as_object().into_iter().flatten();
+    let rows: Vec<[String; 3]> = origins
+        .map(|(pointer, origin)| {
+            let value = args.and_then(|args| args.pointer(pointer)).map(Value::to_string);
+            let origin = origin.as_str().unwrap_or_default().to_owned();
+            [pointer.clone(), value.unwrap_or_default(), origin]
+        })
+        .collect();
+    if rows.is_empty() {
+        return spec;
+    }
+    format!(
+        "{spec}\n\n{}",
+        table::table(["resource argument", "value", "from"], rows)
+    )
+}
+
+/// Follows an item: its states on standard error, its output on standard output.
+async fn wait(id: &str, context: &Context) -> Result<ExitCode> {
+    let printing = tokio::spawn(print_output(id.to_owned(), context.client.clone(), context.format));
+    let item = until_end(id, context).await?;
+    // The rest of the output is on its way; a job that never ran has none.
+    let _ = tokio::time::timeout(TRAIL, printing).await;
+    if context.format == Format::Json {
+        output::json(&item)?;
+    }
+    let run = [&item.run_entity, &item.run_project, &item.run_name].map(|part| part.clone().unwrap_or_default());
+    if item.run_name.is_some() {
+        let [entity, project, name] = run;
+        output::note(format!("{}/{entity}/{project}/runs/{name}", context.client.base_url()));
+    }
+    match item.state.as_str() {
+        "FINISHED" => Ok(ExitCode::SUCCESS),
+        _ => {
+            let code = item
+                .exit_code
+                .and_then(|code| u8::try_from(code).ok())
+                .filter(|code| *code != 0);
+            let reason = reason(&item).unwrap_or_else(|| "the job did not succeed".to_owned());
+            Err(Error::job_ended(
+                code.unwrap_or(1),
+                format!("{}: {reason}", label(&item)),
+            ))
+        }
+    }
+}
+
+async fn until_end(id: &str, context: &Context) -> Result<Item> {
+    let mut said = String::new();
+    loop {
+        let item = find(context, id).await?;
+        let why = reason(&item).map(|reason| format!(" ({reason})")).unwrap_or_default();
+        let now = format!("{}{why}", label(&item));
+        if now != said {
+            output::note(table::visible(&now));
+            said = now;
+        }
+        let ended = matches!(item.state.as_str(), "FINISHED" | "FAILED" | "CRASHED" | "KILLED");
+        if ended {
+            return Ok(item);
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Prints what a job prints. Data on standard output must stay JSON where that was asked for.
+async fn print_output(id: String, client: slipway_client::Client, format: Format) {
+    let follow = Follow { from: 0, follow: true };
+    let mut events = client.item_output(&id, None, follow);
+    while let Some(event) = events.next().await {
+        let printed = match (event, format) {
+            (Ok(OutputEvent::Text { text, .. }), Format::Table) => output::raw(&text),
+            (Ok(OutputEvent::Text { text, .. }), Format::Json) => {
+                output::note(text.trim_end());
+                Ok(())
+            }
+            (Ok(OutputEvent::End { .. }), _) => return,
+            (Err(error), _) => {
+                output::warn(format!("its output cannot be shown: {error}"));
+                return;
+            }
+        };
+        if printed.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{dry_run, is_git, typed};
+    use serde_json::json;
+    use slipway_model::template::TemplateVariables;
+    use slipway_wire::queue::Pushed;
+
+    #[test]
+    fn values_of_template_variables_are_typed_as_the_queue_says() {
+        let known = json!({
+            "gpus": {"schema": {"type": "integer", "maximum": 4}},
+            "kind": {"schema": {"type": "string", "enum": ["a", "b"]}},
+        });
+        let known = TemplateVariables::from_value(known).unwrap();
+        assert_eq!(typed(&known, "gpus", "2", "q").unwrap(), json!(2));
+        assert_eq!(typed(&known, "kind", "a", "q").unwrap(), json!("a"));
+        for (name, text) in [
+            ("gpus", "5"),
+            ("gpus", "many"),
+            ("kind", "c"),
+            ("gpu", "1"),
+            ("other", "1"),
+        ] {
+            assert!(typed(&known, name, text, "q").is_err(), "{name}={text}");
+        }
+        assert_eq!(
+            typed(&known, "gpu", "1", "q").unwrap_err().hint(),
+            Some("did you mean `gpus`?")
+        );
+    }
+
+    #[test]
+    fn a_dry_run_says_where_values_come_from() {
+        let pushed = Pushed {
+            run_queue_item_id: None,
+            run_spec: json!({"resource": "local-process", "resource_args": {"local-process": {"env": ["A=1"]}}}),
+            origins: json!({"/env/0": "submitter"}),
+        };
+        let text = dry_run(&pushed);
+        assert!(
+            text.contains("RESOURCE ARGUMENT  VALUE    FROM\n/env/0             \"A=1\"    submitter"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn repositories_are_told_from_folders() {
+        for (uri, git) in [
+            ("https://h/r.git", true),
+            ("git@h:r", true),
+            (".", false),
+            ("src/code", false),
+        ] {
+            assert_eq!(is_git(uri), git, "{uri}");
+        }
+    }
+}

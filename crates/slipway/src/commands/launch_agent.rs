@@ -1,0 +1,203 @@
+//! `slipway launch-agent`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use slipway_agent::{Agent, AgentOptions, End};
+use slipway_client::{Client, ClientOptions, Retry};
+use slipway_model::agent_config::{AgentConfig, Flags, resolve};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::config::connection::{Configuration, ConnectionArgs};
+use crate::context::non_empty;
+use crate::exit::{Error, Result};
+use crate::telemetry::{self, LogArgs};
+use crate::{input, output};
+
+/// Flags of `slipway launch-agent`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  slipway launch-agent -q gpu -q cpu -j 4
+  slipway launch-agent --config launch-config.yaml --check
+
+SIGTERM or Ctrl-C drains: the agent takes nothing new and ends when its jobs have ended. A second
+signal ends it at once; its jobs go on, and the next agent of the same name takes them over.")]
+pub struct LaunchAgentArgs {
+    /// A queue to serve; repeatable [default: those of the configuration file]
+    #[arg(long = "queue", short, value_name = "QUEUE")]
+    queues: Vec<String>,
+    /// The owner of the queues [default: the API key's]
+    #[arg(long, short, value_name = "ENTITY")]
+    entity: Option<String>,
+    /// How many jobs run at once; -1 for no limit
+    #[arg(long, short = 'j', allow_negative_numbers = true, value_name = "N")]
+    max_jobs: Option<i64>,
+    /// The configuration file, or a folder that holds `launch-config.yaml`
+    /// [default: ~/.config/wandb/launch-config.yaml]
+    #[arg(long, short, env = "SLIPWAY_AGENT_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Log to this file; `-` is standard output [default: standard error]
+    #[arg(long, short, value_name = "FILE")]
+    log_file: Option<PathBuf>,
+    /// Say more; repeatable
+    #[arg(long, short, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// The agent's name, by which a later one continues its work [default: from host and queues]
+    #[arg(long, env = "SLIPWAY_AGENT_NAME", value_name = "NAME")]
+    name: Option<String>,
+    /// Where the agent keeps what its jobs print until the server has it
+    /// [default: ~/.local/state/slipway/agent]
+    #[arg(long, env = "SLIPWAY_STATE_DIR", value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Take the name even from an agent that is alive
+    #[arg(long)]
+    take_over: bool,
+    /// Only look whether everything is there that the agent needs
+    #[arg(long)]
+    check: bool,
+    /// Not supported any more, as in the official client
+    #[arg(long, short, hide = true, value_name = "URL")]
+    url: Option<String>,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Runs an agent until it is drained.
+pub async fn run(args: LaunchAgentArgs, connection: &ConnectionArgs) -> Result<()> {
+    if args.url.is_some() {
+        return Err(Error::usage("`--url` is not supported any more").with_hint("name queues with `--queue`"));
+    }
+    telemetry::install_to(&args.log, args.log_file.as_deref(), args.verbose)?;
+    let configuration = Configuration::load()?;
+    let config = agent_config(&args, &configuration)?;
+    let base_url = configuration.base_url(connection)?;
+    let key = configuration.api_key(&base_url)?.ok_or_else(|| {
+        Error::new(crate::exit::Exit::Refused, format!("no API key for {base_url}"))
+            .with_hint("run `slipway login`, or set `WANDB_API_KEY`")
+    })?;
+    let state_directory = match args.state_dir {
+        Some(dir) => dir,
+        None => default_state_directory()?,
+    };
+    let agent = new_agent(config, client(base_url, key)?, state_directory, args.take_over)?;
+    if args.check {
+        let report = agent.check().await;
+        output::text_line(&report.to_string())?;
+        return if report.is_fine() {
+            Ok(())
+        } else {
+            Err(Error::failure("the agent cannot run as it is configured"))
+        };
+    }
+    serve(agent).await
+}
+
+/// A client that waits for its server as long as it takes.
+pub fn client(base_url: String, key: String) -> Result<Client> {
+    Ok(Client::new(ClientOptions::new(base_url, Some(key)))?.with_retry(Retry::Forever))
+}
+
+/// An agent of this program.
+pub fn new_agent(config: AgentConfig, client: Client, state_directory: PathBuf, take_over: bool) -> Result<Agent> {
+    let program = std::env::current_exe()
+        .map_err(|error| Error::failure(format!("cannot find this program's own file: {error}")))?;
+    let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let options = AgentOptions {
+        config,
+        state_directory,
+        hostname,
+        version: concat!("slipway@", env!("CARGO_PKG_VERSION")).to_owned(),
+        take_over,
+        shim: vec![
+            program.into_os_string(),
+            OsString::from("shim"),
+            OsString::from("--dir"),
+        ],
+    };
+    Ok(Agent::new(options, client))
+}
+
+/// Runs an agent; the first signal drains it, the second one ends it.
+pub async fn serve(agent: Agent) -> Result<()> {
+    let failed = |error: std::io::Error| Error::failure(format!("cannot watch for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let handle = agent.handle();
+    tokio::spawn(async move {
+        let mut signals = 0;
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            signals += 1;
+            if signals == 1 {
+                output::note("draining: taking nothing new; a second signal ends at once and leaves jobs running");
+                handle.drain();
+            } else {
+                handle.leave();
+            }
+        }
+    });
+    match agent.run().await.map_err(agent_error)? {
+        End::Drained => output::note("every job has ended"),
+        End::Left { jobs: 0 } => {}
+        End::Left { jobs } => output::note(format!(
+            "left {jobs} jobs running; the next agent of this name takes them over"
+        )),
+    }
+    Ok(())
+}
+
+fn agent_error(error: slipway_agent::AgentError) -> Error {
+    match error {
+        slipway_agent::AgentError::Server { action, source } => Error::from(source).context(action),
+        other => Error::failure(other.to_string()),
+    }
+}
+
+fn agent_config(args: &LaunchAgentArgs, configuration: &Configuration) -> Result<AgentConfig> {
+    let (text, place) = match &args.config {
+        Some(path) => {
+            let path = if path.is_dir() {
+                path.join("launch-config.yaml")
+            } else {
+                path.clone()
+            };
+            (Some(input::text(&path.to_string_lossy())?), path)
+        }
+        None => {
+            let path = configuration.files.agent_config.clone();
+            let text = crate::config::files::read_or_empty(&path)?;
+            ((!text.is_empty()).then_some(text), path)
+        }
+    };
+    let flags = Flags {
+        entity: non_empty(args.entity.as_deref()).map(str::to_owned),
+        queues: args.queues.clone(),
+        name: args.name.clone(),
+        max_jobs: args.max_jobs,
+        verbosity: args.verbose,
+        process_enabled: None,
+    };
+    let variable = |name: &str| std::env::var(name).ok();
+    let resolved = resolve(text.as_deref(), &variable, &flags)
+        .map_err(|error| Error::usage(format!("`{}`: {error}", place.display())))?;
+    for warning in &resolved.warnings {
+        output::warn(format!("`{}`: {warning}", place.display()));
+    }
+    Ok(resolved.config)
+}
+
+fn default_state_directory() -> Result<PathBuf> {
+    let variable = |name: &str| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
+    let base = variable("XDG_STATE_HOME").or_else(|| variable("HOME").map(|home| home.join(".local/state")));
+    base.map(|base| base.join(Path::new("slipway/agent"))).ok_or_else(|| {
+        Error::usage("neither `HOME` nor `XDG_STATE_HOME` is set").with_hint("name a directory with `--state-dir`")
+    })
+}

@@ -1,0 +1,466 @@
+//! `slipway queue`.
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use serde_json::{Value, json};
+use slipway_model::queue::QUEUE_PROJECT;
+use slipway_wire::queue::Queue;
+
+use crate::context::{Context, EntityArgs, now};
+use crate::exit::{Error, Result};
+use crate::input;
+use crate::output::{self, Format, table, time};
+use crate::queue_document::{self, QueueDocument};
+
+/// The subcommands of `slipway queue`.
+#[derive(Debug, Subcommand)]
+pub enum QueueCommand {
+    /// Make a queue
+    #[command(after_help = "Examples:
+  slipway queue create laptop --resource local-process
+  slipway queue create gpu -r kubernetes --config gpu.yaml --template-variables vars.json --prioritization on")]
+    Create(CreateArgs),
+    /// List the queues that you may see
+    #[command(after_help = "Example:\n  slipway queue list --output json")]
+    List(ListArgs),
+    /// Show one queue, its agents and its configuration
+    #[command(after_help = "Example:\n  slipway queue show gpu -e team")]
+    Show(NameArgs),
+    /// Change a queue; what is not named stays
+    #[command(after_help = "Example:\n  slipway queue update gpu --config gpu.yaml")]
+    Update(UpdateArgs),
+    /// Delete a queue with the items that wait in it
+    #[command(after_help = "Example:\n  slipway queue delete gpu --yes")]
+    Delete(DeleteArgs),
+    /// Hand out nothing until the queue is resumed; items can still be added
+    #[command(after_help = "Example:\n  slipway queue pause gpu")]
+    Pause(NameArgs),
+    /// Hand out items again
+    #[command(after_help = "Example:\n  slipway queue resume gpu")]
+    Resume(NameArgs),
+    /// Make queues as documents say
+    #[command(after_help = "Example:\n  slipway queue apply -f queues.yaml")]
+    Apply(ApplyArgs),
+    /// Print queues as documents that `apply` reads
+    #[command(after_help = "Example:\n  slipway queue export gpu > gpu.yaml")]
+    Export(ExportArgs),
+}
+
+/// One queue.
+#[derive(Debug, Args)]
+pub struct NameArgs {
+    /// The queue's name
+    name: String,
+    #[command(flatten)]
+    entity: EntityArgs,
+}
+
+/// Flags of `slipway queue list`.
+#[derive(Debug, Args)]
+pub struct ListArgs {
+    /// Only this user's or team's
+    #[arg(long, short, value_name = "ENTITY")]
+    entity: Option<String>,
+}
+
+/// What makes up a queue.
+#[derive(Debug, Args)]
+pub struct SettingArgs {
+    /// Arguments of the target resource: a JSON or YAML file, or the text itself
+    #[arg(long, short, value_name = "FILE|TEXT")]
+    config: Option<String>,
+    /// Template variables by name: a JSON or YAML file, or the text itself
+    #[arg(long, value_name = "FILE|TEXT")]
+    template_variables: Option<String>,
+    /// Whether submitters may set priorities
+    #[arg(long, value_enum, value_name = "on|off")]
+    prioritization: Option<Switch>,
+    /// A link to show beside the queue; repeatable
+    #[arg(long = "link", value_name = "LABEL=URL")]
+    links: Vec<String>,
+    /// What submitters may do beyond template variables: a JSON or YAML file, or the text itself
+    #[arg(long, value_name = "FILE|TEXT")]
+    policy: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// Flags of `slipway queue create`.
+#[derive(Debug, Args)]
+pub struct CreateArgs {
+    /// The queue's name
+    name: String,
+    #[command(flatten)]
+    entity: EntityArgs,
+    /// Where its jobs run: local-process, local-container, kubernetes, sagemaker or gcp-vertex
+    #[arg(long, short, value_name = "RESOURCE")]
+    resource: String,
+    #[command(flatten)]
+    settings: SettingArgs,
+}
+
+/// Flags of `slipway queue update`.
+#[derive(Debug, Args)]
+pub struct UpdateArgs {
+    /// The queue's name
+    name: String,
+    #[command(flatten)]
+    entity: EntityArgs,
+    /// Where its jobs run
+    #[arg(long, short, value_name = "RESOURCE")]
+    resource: Option<String>,
+    #[command(flatten)]
+    settings: SettingArgs,
+}
+
+/// Flags of `slipway queue delete`.
+#[derive(Debug, Args)]
+pub struct DeleteArgs {
+    /// The queue's name
+    name: String,
+    #[command(flatten)]
+    entity: EntityArgs,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// Flags of `slipway queue apply`.
+#[derive(Debug, Args)]
+pub struct ApplyArgs {
+    /// A file of documents; `-` is standard input; repeatable
+    #[arg(long = "file", short, required = true, value_name = "FILE")]
+    files: Vec<String>,
+    #[command(flatten)]
+    entity: EntityArgs,
+    /// Only say what would change
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Flags of `slipway queue export`.
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// The queues' names [default: all of the entity]
+    names: Vec<String>,
+    #[command(flatten)]
+    entity: EntityArgs,
+}
+
+/// Runs a subcommand.
+pub async fn run(command: QueueCommand, context: &Context) -> Result<()> {
+    match command {
+        QueueCommand::Create(args) => create(args, context).await,
+        QueueCommand::List(args) => list(args, context).await,
+        QueueCommand::Show(args) => show(args, context).await,
+        QueueCommand::Update(args) => update(args, context).await,
+        QueueCommand::Delete(args) => delete(args, context).await,
+        QueueCommand::Pause(args) => pause(args, context, true).await,
+        QueueCommand::Resume(args) => pause(args, context, false).await,
+        QueueCommand::Apply(args) => apply(args, context).await,
+        QueueCommand::Export(args) => export(args, context).await,
+    }
+}
+
+/// A queue that must exist.
+pub async fn find(context: &Context, entity: &str, name: &str) -> Result<Queue> {
+    context.client.queue(entity, QUEUE_PROJECT, name).await?.ok_or_else(|| {
+        Error::not_found(format!(
+            "there is no queue `{name}` in `{entity}`, or you may not see it"
+        ))
+        .with_hint("`slipway queue list` shows the queues that you may see")
+    })
+}
+
+async fn create(args: CreateArgs, context: &Context) -> Result<()> {
+    let entity = context.entity(&args.entity).await?;
+    if context
+        .client
+        .queue(&entity, QUEUE_PROJECT, &args.name)
+        .await?
+        .is_some()
+    {
+        return Err(Error::new(
+            crate::exit::Exit::Refused,
+            format!("queue `{}` exists already in `{entity}`", args.name),
+        )
+        .with_hint("change it with `slipway queue update`"));
+    }
+    let document = QueueDocument {
+        entity: Some(entity.clone()),
+        ..QueueDocument::new(&args.name, &args.resource)
+    };
+    store(with_settings(document, args.settings)?, &entity, context).await
+}
+
+async fn update(args: UpdateArgs, context: &Context) -> Result<()> {
+    let entity = context.entity(&args.entity).await?;
+    let mut document = QueueDocument::of(&find(context, &entity, &args.name).await?);
+    if let Some(resource) = args.resource {
+        document.resource = resource;
+    }
+    store(with_settings(document, args.settings)?, &entity, context).await
+}
+
+fn with_settings(mut document: QueueDocument, settings: SettingArgs) -> Result<QueueDocument> {
+    if let Some(config) = settings.config {
+        let config = input::map(&config, "--config")?;
+        let stored = slipway_model::config::stored_config(document.resource()?, config);
+        document.config = slipway_model::config::resource_args(&stored, document.resource()?.as_str())
+            .cloned()
+            .unwrap_or(Value::Null);
+    }
+    if let Some(variables) = settings.template_variables {
+        document.template_variables = input::map(&variables, "--template-variables")?;
+    }
+    if let Some(switch) = settings.prioritization {
+        document.prioritization = switch == Switch::On;
+    }
+    if !settings.links.is_empty() {
+        document.external_links = settings
+            .links
+            .iter()
+            .map(|link| pair(link, "--link"))
+            .collect::<Result<_>>()?;
+    }
+    if let Some(policy) = settings.policy {
+        document.policy = input::map(&policy, "--policy")?;
+    }
+    Ok(document)
+}
+
+/// Reads `name=value`.
+pub fn pair(text: &str, flag: &str) -> Result<(String, String)> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
+        _ => Err(Error::usage(format!("{flag}: `{text}` is not of the form NAME=VALUE"))),
+    }
+}
+
+async fn store(document: QueueDocument, entity: &str, context: &Context) -> Result<()> {
+    let upserted = context.client.upsert_queue(&document.upsert(entity)?).await?;
+    for doubt in &upserted.config_schema_validation_errors {
+        output::warn(doubt);
+    }
+    let entity = document.entity.as_deref().unwrap_or(entity);
+    let queue = find(context, entity, &document.name).await?;
+    context.print(&queue, |queue| describe(queue, context))
+}
+
+async fn list(args: ListArgs, context: &Context) -> Result<()> {
+    let queues = context.client.queues(args.entity.as_deref()).await?;
+    context.print(&queues, |queues| {
+        if queues.is_empty() {
+            return "There is no queue that you may see; make one with `slipway queue create`".to_owned();
+        }
+        let count = |count: Option<i64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
+        let rows = queues.iter().map(|queue| {
+            let counts = queue.counts.as_ref();
+            [
+                queue.name.clone(),
+                queue.entity_name.clone().unwrap_or_default(),
+                queue.resource.clone().unwrap_or_default(),
+                state(queue),
+                count(counts.map(|counts| counts.pending)),
+                count(counts.map(|counts| counts.starting + counts.running)),
+                counts
+                    .and_then(|counts| counts.oldest_pending_at.as_deref())
+                    .map(|at| time::ago(at, now()))
+                    .unwrap_or_default(),
+            ]
+        });
+        table::table(
+            ["name", "entity", "resource", "state", "waiting", "running", "oldest"],
+            rows,
+        )
+    })
+}
+
+fn state(queue: &Queue) -> String {
+    match (queue.paused, queue.active) {
+        (Some(true), _) => "Paused",
+        (_, Some(true)) => "Active",
+        (_, Some(false)) => "Not active",
+        (_, None) => "",
+    }
+    .to_owned()
+}
+
+async fn show(args: NameArgs, context: &Context) -> Result<()> {
+    let entity = context.entity(&args.entity).await?;
+    let queue = find(context, &entity, &args.name).await?;
+    context.print(&queue, |queue| describe(queue, context))
+}
+
+fn describe(queue: &Queue, context: &Context) -> String {
+    let counts = queue.counts.clone().unwrap_or_default();
+    let document = QueueDocument::of(queue);
+    let agents: Vec<String> = queue
+        .agents
+        .iter()
+        .map(|agent| {
+            format!(
+                "{} on {}",
+                agent.name,
+                agent.hostname.as_deref().unwrap_or("an unknown host")
+            )
+        })
+        .collect();
+    let known = queue.counts.is_some();
+    let entity = document.entity.clone().unwrap_or_default();
+    let pretty = |value: &Value| (!value.is_null()).then(|| serde_json::to_string_pretty(value).unwrap_or_default());
+    table::facts([
+        ("name", Some(queue.name.clone())),
+        ("entity", Some(entity.clone())),
+        ("resource", queue.resource.clone()),
+        ("state", Some(state(queue))),
+        (
+            "prioritization",
+            Some(if document.prioritization { "on" } else { "off" }.to_owned()),
+        ),
+        ("waiting", known.then(|| counts.pending.to_string())),
+        ("starting", known.then(|| counts.starting.to_string())),
+        ("running", known.then(|| counts.running.to_string())),
+        (
+            "oldest waits since",
+            counts.oldest_pending_at.map(|at| time::ago(&at, now())),
+        ),
+        ("last success", counts.last_success_at.map(|at| time::ago(&at, now()))),
+        ("agents", Some(agents.join("\n"))),
+        (
+            "links",
+            Some(
+                document
+                    .external_links
+                    .iter()
+                    .map(|(label, url)| format!("{label}: {url}"))
+                    .collect::<Vec<_>>()
+                    .join("\n"),
+            ),
+        ),
+        ("config", pretty(&document.config)),
+        ("template variables", pretty(&document.template_variables)),
+        ("policy", pretty(&document.policy)),
+        (
+            "page",
+            Some(format!("{}/launch/{entity}/{}", context.client.base_url(), queue.name)),
+        ),
+    ])
+}
+
+async fn delete(args: DeleteArgs, context: &Context) -> Result<()> {
+    let entity = context.entity(&args.entity).await?;
+    let queue = find(context, &entity, &args.name).await?;
+    let waiting = queue.counts.as_ref().map_or(0, |counts| counts.pending);
+    if !args.yes {
+        confirm(&format!(
+            "Delete queue `{entity}/{}` and the {waiting} items that wait in it?",
+            args.name
+        ))?;
+    }
+    context.client.delete_queue(&queue.id).await?;
+    let deleted = json!({"id": queue.id, "name": queue.name, "entityName": entity, "deleted": true});
+    context.print(&deleted, |_| format!("deleted {entity}/{}", queue.name))
+}
+
+/// Asks in the terminal; without one the answer is no.
+fn confirm(question: &str) -> Result<()> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Err(
+            Error::usage("this needs a confirmation, and there is no terminal to ask in").with_hint("add `--yes`"),
+        );
+    }
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "{question} [y/N] ");
+    let _ = stderr.flush();
+    let mut answer = String::new();
+    let read = stdin.lock().read_line(&mut answer);
+    match (read, answer.trim().to_ascii_lowercase().as_str()) {
+        (Ok(_), "y" | "yes") => Ok(()),
+        _ => Err(Error::failure("not confirmed; nothing was changed")),
+    }
+}
+
+async fn pause(args: NameArgs, context: &Context, paused: bool) -> Result<()> {
+    let entity = context.entity(&args.entity).await?;
+    let queue = find(context, &entity, &args.name).await?;
+    let queue = context.client.pause_queue(&queue.id, paused).await?;
+    let done = if paused { "paused" } else { "resumed" };
+    context.print(&queue, |queue| format!("{done} {entity}/{}", queue.name))
+}
+
+/// What became of a document.
+#[derive(Debug, Serialize)]
+struct Applied {
+    name: String,
+    #[serde(rename = "entityName")]
+    entity: String,
+    result: &'static str,
+}
+
+async fn apply(args: ApplyArgs, context: &Context) -> Result<()> {
+    let entity = context.entity(&args.entity).await?;
+    let mut documents = Vec::new();
+    // All documents are read before the first one takes effect.
+    for file in &args.files {
+        documents.extend(queue_document::read(&input::text(file)?, file)?);
+    }
+    let mut applied = Vec::new();
+    for document in documents {
+        let input = document.upsert(&entity)?;
+        let place = format!("{}/{}", input.entity_name, input.queue_name);
+        let old = context
+            .client
+            .queue(&input.entity_name, &input.project_name, &input.queue_name)
+            .await?;
+        let result = match &old {
+            None => "created",
+            Some(old) if QueueDocument::of(old).upsert(&entity)? == input => "unchanged",
+            Some(_) => "updated",
+        };
+        if !args.dry_run && result != "unchanged" {
+            let upserted = context.client.upsert_queue(&input).await;
+            let upserted = upserted.map_err(|error| Error::from(error).context(&place))?;
+            for doubt in &upserted.config_schema_validation_errors {
+                output::warn(format!("{place}: {doubt}"));
+            }
+        }
+        applied.push(Applied {
+            name: input.queue_name,
+            entity: input.entity_name,
+            result,
+        });
+    }
+    context.print(&applied, |applied| {
+        let would = if args.dry_run { "would be " } else { "" };
+        let lines = applied
+            .iter()
+            .map(|queue| format!("{}/{}  {would}{}", queue.entity, queue.name, queue.result));
+        lines.collect::<Vec<_>>().join("\n")
+    })
+}
+
+async fn export(args: ExportArgs, context: &Context) -> Result<()> {
+    let entity = context.entity(&args.entity).await?;
+    let names = if args.names.is_empty() {
+        let queues = context.client.queues(Some(&entity)).await?;
+        queues.into_iter().map(|queue| queue.name).collect()
+    } else {
+        args.names
+    };
+    let mut documents = Vec::new();
+    for name in names {
+        documents.push(QueueDocument::of(&find(context, &entity, &name).await?));
+    }
+    match context.format {
+        Format::Json => output::json(&documents),
+        Format::Table => output::raw(&queue_document::write(&documents)?),
+    }
+}

@@ -1,0 +1,265 @@
+//! `slipway server`, and what `slipway up` and `slipway user` share with it.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use chrono::Utc;
+use clap::{Args, ValueEnum};
+use slipway_server::auth::{generate_key, hash_secret, key_hint};
+use slipway_server::{Listening, Server, ServerOptions, TlsFiles};
+use slipway_store::blobs::{BlobOptions, Blobs};
+use slipway_store::identity::NewUser;
+use slipway_store::{Options, Store};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::config::api_key;
+use crate::config::files::{cannot, read_or_empty, write_private};
+use crate::context::non_empty;
+use crate::exit::{Error, Result};
+use crate::output;
+use crate::telemetry::{self, LogArgs};
+
+/// The data directory where none is named.
+pub const DATA_DIR: &str = "slipway-data";
+
+/// The file in the data directory that holds the generated key of the first admin.
+const ADMIN_KEY: &str = "admin-key";
+
+/// The file in the data directory that holds the address of the server that uses it.
+const ADDRESS: &str = "address";
+
+/// Where a server keeps its data.
+#[derive(Debug, Clone, Args)]
+pub struct StoreArgs {
+    /// The data directory
+    #[arg(long, default_value = DATA_DIR, env = "SLIPWAY_DATA_DIR", value_name = "DIR")]
+    pub data_dir: PathBuf,
+    /// Keep data in PostgreSQL 15 or later instead of the data directory:
+    /// `postgres://user:password@host/database`
+    #[arg(long, env = "SLIPWAY_DATABASE_URL", hide_env_values = true, value_name = "URL")]
+    pub database_url: Option<String>,
+}
+
+/// Where and how a server listens.
+#[derive(Debug, Clone, Args)]
+pub struct ListenArgs {
+    /// The address to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        default_value = "127.0.0.1:8080",
+        env = "SLIPWAY_LISTEN",
+        value_name = "HOST:PORT"
+    )]
+    listen: SocketAddr,
+    /// The address under which clients reach the server [default: that of their request]
+    #[arg(long, env = "SLIPWAY_PUBLIC_URL", value_name = "URL")]
+    public_url: Option<url::Url>,
+    /// Serve HTTPS with this certificate chain, PEM
+    #[arg(long, env = "SLIPWAY_TLS_CERT", requires = "tls_key", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The certificate's private key, PEM
+    #[arg(long, env = "SLIPWAY_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// Proxies whose `X-Forwarded-*` headers are believed
+    #[arg(long, env = "SLIPWAY_TRUSTED_PROXIES", value_delimiter = ',', value_name = "IP,…")]
+    trusted_proxies: Vec<std::net::IpAddr>,
+    /// Where files, logs and artifacts are kept: a directory or `s3://bucket/prefix`
+    /// [default: `blobs` in the data directory]
+    #[arg(long, env = "SLIPWAY_BLOBS", value_name = "DIR|URL")]
+    blobs: Option<String>,
+    /// Offer only what that API has
+    #[arg(long, value_enum, env = "SLIPWAY_COMPAT", value_name = "API")]
+    compat: Option<Compat>,
+    /// The name of the first admin
+    #[arg(long, env = "SLIPWAY_ADMIN_USER", default_value = "admin", value_name = "USERNAME")]
+    admin_user: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Compat {
+    /// The official W&B API
+    Official,
+}
+
+/// Flags of `slipway server`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  slipway server --data-dir /var/lib/slipway
+  SLIPWAY_ADMIN_USER=me SLIPWAY_ADMIN_API_KEY=… slipway server --listen 0.0.0.0:8080 --tls-cert c.pem --tls-key k.pem
+  slipway server --database-url postgres://slipway@db/slipway --blobs s3://bucket/slipway
+
+The first start makes an admin: SLIPWAY_ADMIN_USER with the key SLIPWAY_ADMIN_API_KEY, or user `admin`
+with a new key in `admin-key` in the data directory.")]
+pub struct ServerArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    listen: ListenArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Runs a server until SIGTERM or Ctrl-C.
+pub async fn run(args: ServerArgs) -> Result<()> {
+    telemetry::install(&args.log)?;
+    let shutdown = shutdown_signal()?;
+    let (_, listening) = open(&args.store, &args.listen).await?;
+    output::note(format!("serving {}", listening.url()));
+    listening.run(shutdown.cancelled_owned()).await;
+    Ok(())
+}
+
+/// Opens the store, makes the first admin and starts to listen.
+pub async fn open(store_args: &StoreArgs, args: &ListenArgs) -> Result<(Store, Listening)> {
+    let store = open_store(store_args).await?;
+    let blobs = open_blobs(store_args, args).await?;
+    make_first_admin(&store, store_args, args).await?;
+    let options = ServerOptions {
+        listen: args.listen,
+        public_url: args.public_url.clone(),
+        tls: match (&args.tls_cert, &args.tls_key) {
+            (Some(cert), Some(key)) => Some(TlsFiles {
+                cert: cert.clone(),
+                key: key.clone(),
+            }),
+            _ => None,
+        },
+        trusted_proxies: args.trusted_proxies.clone(),
+        compat_official: args.compat == Some(Compat::Official),
+        ..ServerOptions::default()
+    };
+    let listening = Server::new(options, store.clone(), blobs)
+        .bind()
+        .await
+        .map_err(|error| Error::failure(error.to_string()))?;
+    write_private(&store_args.data_dir.join(ADDRESS), &format!("{}\n", listening.url()))?;
+    Ok((store, listening))
+}
+
+/// Opens the store that the flags name.
+pub async fn open_store(args: &StoreArgs) -> Result<Store> {
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&args.data_dir);
+    made.map_err(|error| cannot("make", &args.data_dir, &error))?;
+    let options = match non_empty(args.database_url.as_deref()) {
+        Some(url) => Options::postgres(url),
+        None => Options::sqlite(&args.data_dir),
+    };
+    Ok(Store::open(options).await?)
+}
+
+async fn open_blobs(store: &StoreArgs, args: &ListenArgs) -> Result<Blobs> {
+    let options = match non_empty(args.blobs.as_deref()) {
+        Some(url) if url.contains("://") => BlobOptions::S3 { url: url.to_owned() },
+        Some(dir) => BlobOptions::Local { dir: dir.into() },
+        None => BlobOptions::Local {
+            dir: store.data_dir.join("blobs"),
+        },
+    };
+    let failed = |error: slipway_store::blobs::BlobError| Error::failure(error.to_string());
+    let blobs = Blobs::open(&options).map_err(failed)?;
+    blobs.check().await.map_err(failed)?;
+    Ok(blobs)
+}
+
+/// Makes the first admin, or sees to it that the named one has the given key.
+async fn make_first_admin(store: &Store, args: &StoreArgs, listen: &ListenArgs) -> Result<()> {
+    // Only a variable: a flag would show the key to other users of the machine.
+    let given = std::env::var("SLIPWAY_ADMIN_API_KEY")
+        .ok()
+        .filter(|key| !key.is_empty());
+    let username = listen.admin_user.as_str();
+    match given {
+        Some(key) => {
+            api_key::check(&key).map_err(|problem| Error::usage(format!("`SLIPWAY_ADMIN_API_KEY`: {problem}")))?;
+            if store.user(username).await?.is_none() {
+                store.create_user(admin(username), now()).await?;
+            }
+            add_key(store, username, &key, "first admin").await
+        }
+        None if store.users().await?.is_empty() => {
+            store.create_user(admin(username), now()).await?;
+            let path = args.data_dir.join(ADMIN_KEY);
+            local_key(store, &path, username, "first admin").await?;
+            output::note(format!("made user `{username}`; its API key is in {}", path.display()));
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
+
+fn admin(username: &str) -> NewUser {
+    NewUser {
+        username: username.to_owned(),
+        name: String::new(),
+        email: String::new(),
+        admin: true,
+        service_of: None,
+        password_hash: None,
+    }
+}
+
+/// The key in a file, made if there is none, and known to the store.
+pub async fn local_key(store: &Store, path: &Path, username: &str, description: &str) -> Result<String> {
+    let kept = read_or_empty(path)?.trim().to_owned();
+    let key = if kept.is_empty() {
+        let key = generate_key();
+        write_private(path, &format!("{key}\n"))?;
+        key
+    } else {
+        kept
+    };
+    add_key(store, username, &key, description).await?;
+    Ok(key)
+}
+
+/// Makes a key known to the store; harmless if it is.
+pub async fn add_key(store: &Store, username: &str, key: &str, description: &str) -> Result<()> {
+    let digest = hash_secret(key);
+    store
+        .add_key(username, digest, &key_hint(key), description, None, now())
+        .await?;
+    Ok(())
+}
+
+/// The server that uses a data directory.
+pub struct Running {
+    /// Its address.
+    pub address: String,
+    /// The generated key of its first admin.
+    pub admin_key: Option<String>,
+}
+
+/// The server that last used a data directory, if one did.
+pub fn running_server(data_dir: &Path) -> Result<Option<Running>> {
+    let read = |name: &str| {
+        let text = read_or_empty(&data_dir.join(name))?.trim().to_owned();
+        Ok::<_, Error>((!text.is_empty()).then_some(text))
+    };
+    let admin_key = read(ADMIN_KEY)?;
+    Ok(read(ADDRESS)?.map(|address| Running { address, admin_key }))
+}
+
+/// Resolves on the first SIGTERM or Ctrl-C.
+pub fn shutdown_signal() -> Result<CancellationToken> {
+    let failed = |error: std::io::Error| Error::failure(format!("cannot watch for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let token = CancellationToken::new();
+    let asked = token.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        asked.cancel();
+    });
+    Ok(token)
+}
+
+/// Now, as stores count.
+pub fn now() -> slipway_model::Millis {
+    Utc::now().timestamp_millis()
+}

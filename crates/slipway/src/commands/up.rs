@@ -1,0 +1,97 @@
+//! `slipway up`: a server and an agent in one process.
+
+use clap::Args;
+use slipway_model::agent_config::AgentConfig;
+use slipway_model::queue::QUEUE_PROJECT;
+use slipway_store::Store;
+use tokio_util::sync::CancellationToken;
+
+use super::launch_agent::{client, new_agent, serve};
+use super::server::{ListenArgs, StoreArgs, local_key, open};
+use crate::exit::{Error, Result};
+use crate::output;
+use crate::queue_document::QueueDocument;
+use crate::telemetry::{self, LogArgs};
+
+/// The queue that is made if there is none of this name.
+const QUEUE: &str = "default";
+
+/// Flags of `slipway up`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  slipway up
+  slipway up --data-dir ~/slipway --listen 127.0.0.1:9000 --max-jobs 4
+
+Makes a queue `default` whose jobs run as processes of this user: whoever may submit to it runs code
+on this machine. Your own login stays as it is. Ctrl-C drains: the agent takes nothing new, the server
+ends with the last job; a second Ctrl-C ends both and leaves jobs running.")]
+pub struct UpArgs {
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    listen: ListenArgs,
+    /// How many jobs run at once; -1 for no limit
+    #[arg(
+        long,
+        short = 'j',
+        default_value_t = 1,
+        allow_negative_numbers = true,
+        value_name = "N"
+    )]
+    max_jobs: i64,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+/// Runs both until the agent has drained.
+pub async fn run(args: UpArgs) -> Result<()> {
+    telemetry::install(&args.log)?;
+    let (store, listening) = open(&args.store, &args.listen).await?;
+    let url = listening.url();
+    let owner = first_admin(&store).await?;
+    let key = local_key(
+        &store,
+        &args.store.data_dir.join("agent-key"),
+        &owner,
+        "agent of `slipway up`",
+    )
+    .await?;
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(listening.run(stop.clone().cancelled_owned()));
+    let served = with_agent(&args, &url, &owner, key).await;
+    stop.cancel();
+    server
+        .await
+        .map_err(|error| Error::failure(format!("the server ended badly: {error}")))?;
+    served
+}
+
+async fn with_agent(args: &UpArgs, url: &str, owner: &str, key: String) -> Result<()> {
+    let client = client(url.to_owned(), key)?;
+    if client.queue(owner, QUEUE_PROJECT, QUEUE).await?.is_none() {
+        let document = QueueDocument::new(QUEUE, "local-process");
+        client.upsert_queue(&document.upsert(owner)?).await?;
+    }
+    let mut config = AgentConfig {
+        entity: Some(owner.to_owned()),
+        queues: vec![QUEUE.to_owned()],
+        name: Some("up".to_owned()),
+        max_jobs: args.max_jobs,
+        ..AgentConfig::default()
+    };
+    config.process.enabled = true;
+    let agent = new_agent(config, client, args.store.data_dir.join("agent"), false)?;
+    output::note(format!(
+        "serving {url}, and jobs of queue `{owner}/{QUEUE}` on this machine"
+    ));
+    serve(agent).await
+}
+
+async fn first_admin(store: &Store) -> Result<String> {
+    let users = store.users().await?;
+    let admin = users.into_iter().find(|user| user.admin);
+    admin.map(|user| user.username).ok_or_else(|| {
+        Error::failure("no user administers this installation")
+            .with_hint("make one with `slipway user create NAME --admin`")
+    })
+}

@@ -1,0 +1,10 @@
+//! What the command knows of servers and keys: the files and variables of the official client.
+//!
+//! A value is looked for in this order: flag, `WANDB_*` variable, the workspace's settings file, the
+//! user's settings file; an API key in `WANDB_API_KEY`, the netrc file, the settings files.
+
+pub mod api_key;
+pub mod connection;
+pub mod files;
+pub mod netrc;
+pub mod settings;

@@ -1,0 +1,178 @@
+//! How a command ends: exit codes, and errors as people read them.
+
+use std::fmt;
+use std::process::ExitCode;
+
+use slipway_client::DownloadError;
+
+/// Exit codes; `docs/exit-codes.md` explains them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Something went wrong.
+    Failure = 1,
+    /// The command line or an input is wrong.
+    Usage = 2,
+    /// What was named does not exist.
+    NotFound = 3,
+    /// The server refuses.
+    Refused = 4,
+    /// The server cannot be reached, or cannot serve.
+    Unavailable = 5,
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+pub struct Error {
+    exit: u8,
+    message: String,
+    hint: Option<String>,
+}
+
+/// The result of a command.
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// An error with an exit code.
+    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+        Self {
+            exit: exit as u8,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// A general failure.
+    pub fn failure(message: impl Into<String>) -> Self {
+        Self::new(Exit::Failure, message)
+    }
+
+    /// A command line or input that is wrong.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(Exit::Usage, message)
+    }
+
+    /// Something named that does not exist.
+    pub fn not_found(message: impl Into<String>) -> Self {
+        Self::new(Exit::NotFound, message)
+    }
+
+    /// The end of a followed job, whose exit code becomes the command's.
+    pub fn job_ended(code: u8, message: impl Into<String>) -> Self {
+        Self {
+            exit: code,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// What to do next.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Says first where it happened.
+    #[must_use]
+    pub fn context(mut self, place: impl fmt::Display) -> Self {
+        self.message = format!("{place}: {}", self.message);
+        self
+    }
+
+    /// The process's exit code.
+    pub fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.exit)
+    }
+
+    /// What to do next, if anything is known.
+    pub fn hint(&self) -> Option<&str> {
+        self.hint.as_deref()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl From<slipway_client::Error> for Error {
+    fn from(error: slipway_client::Error) -> Self {
+        use slipway_client::Error as Client;
+        let (exit, hint) = match &error {
+            Client::Unauthorized { .. } => (Exit::Refused, Some("sign in with `slipway login`")),
+            Client::Forbidden(_) | Client::Conflict(_) => (Exit::Refused, None),
+            Client::NotFound(_) => (Exit::NotFound, None),
+            Client::Invalid(_) => (Exit::Usage, None),
+            Client::Unavailable { .. } => (Exit::Unavailable, Some("try again in a moment")),
+            Client::Transport { .. } => (
+                Exit::Unavailable,
+                Some("check the address (`WANDB_BASE_URL`, `slipway login --host`) and whether the server runs"),
+            ),
+            _ => (Exit::Failure, None),
+        };
+        let hint = error.hint().map(str::to_owned).or_else(|| hint.map(str::to_owned));
+        Self {
+            exit: exit as u8,
+            message: error.to_string(),
+            hint,
+        }
+    }
+}
+
+impl From<DownloadError> for Error {
+    fn from(error: DownloadError) -> Self {
+        match error {
+            DownloadError::Call(error) => error.into(),
+            other => Self::failure(other.to_string()),
+        }
+    }
+}
+
+impl From<slipway_store::Error> for Error {
+    fn from(error: slipway_store::Error) -> Self {
+        use slipway_store::Error as Store;
+        let exit = match &error {
+            Store::NotFound { .. } => Exit::NotFound,
+            Store::Exists { .. } | Store::Refused(_) | Store::AgentHeld { .. } => Exit::Refused,
+            Store::Invalid(_) => Exit::Usage,
+            Store::Unavailable(_) => Exit::Unavailable,
+            _ => Exit::Failure,
+        };
+        Self::new(exit, error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Error, Exit};
+    use slipway_client::{Error as Client, Refusal};
+
+    #[test]
+    fn each_kind_of_error_has_its_exit_code() {
+        let refusal = || Refusal {
+            message: "m".to_owned(),
+            hint: Some("h".to_owned()),
+        };
+        let server = "http://h".to_owned();
+        for (error, exit, hint) in [
+            (Client::NotFound(refusal()), Exit::NotFound, "h"),
+            (Client::Invalid(refusal()), Exit::Usage, "h"),
+            (Client::Forbidden(refusal()), Exit::Refused, "h"),
+            (Client::Conflict(refusal()), Exit::Refused, "h"),
+            (
+                Client::Unavailable {
+                    server,
+                    message: "m".to_owned(),
+                    retry_after: None,
+                },
+                Exit::Unavailable,
+                "try again in a moment",
+            ),
+        ] {
+            let error = Error::from(error);
+            assert_eq!(error.exit, exit as u8);
+            assert_eq!(error.hint(), Some(hint));
+        }
+    }
+}

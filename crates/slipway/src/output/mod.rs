@@ -1,0 +1,68 @@
+//! What commands print: data on standard output, everything else on standard error.
+
+pub mod table;
+pub mod time;
+
+use std::io::{self, Write as _};
+
+use clap::ValueEnum;
+use owo_colors::OwoColorize as _;
+use serde::Serialize;
+
+use crate::exit::{Error, Result};
+
+/// The form of a command's data.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs: the API's field names.
+    Json,
+}
+
+/// Prints a value as JSON.
+pub fn json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string_pretty(value).map_err(|error| Error::failure(error.to_string()))?;
+    text_line(&text)
+}
+
+/// Prints a line of data. A reader that went away is no failure.
+pub fn text_line(text: &str) -> Result<()> {
+    written(writeln!(anstream::stdout(), "{text}"))
+}
+
+/// Prints text as it is, at once.
+pub fn raw(text: &str) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
+}
+
+fn written(result: io::Result<()>) -> Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+            // Whoever read has read enough, as with `| head`.
+            std::process::exit(0)
+        }
+        other => other.map_err(|error| Error::failure(format!("cannot write to standard output: {error}"))),
+    }
+}
+
+/// Says what happens, on standard error.
+pub fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(anstream::stderr(), "{text}");
+}
+
+/// Warns, on standard error.
+pub fn warn(text: impl std::fmt::Display) {
+    let _ = writeln!(anstream::stderr(), "{} {text}", "warning:".yellow().bold());
+}
+
+/// Says why a command failed, and what to do, on standard error.
+pub fn error(error: &Error) {
+    let mut stderr = anstream::stderr();
+    let _ = writeln!(stderr, "{} {error}", "error:".red().bold());
+    if let Some(hint) = error.hint() {
+        let _ = writeln!(stderr, "{} {hint}", "hint:".cyan().bold());
+    }
+}
