@@ -21,7 +21,7 @@ use crate::exit::{Error, Result};
 
 Exit codes: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused, 5 unavailable;
 `launch --wait` ends with the job's own code.")]
-pub struct Cli {
+pub(crate) struct Cli {
     #[command(flatten)]
     global: GlobalArgs,
     #[command(flatten)]
@@ -77,12 +77,12 @@ enum Command {
 }
 
 /// Reads a command line.
-pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Cli, clap::Error> {
+pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Cli, clap::Error> {
     Cli::try_parse_from(long_forms(arguments))
 }
 
 /// The whole command, for completions and the reference.
-pub fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     Cli::command()
 }
 
@@ -103,7 +103,7 @@ fn long_forms(arguments: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
 
 impl Cli {
     /// Runs the command.
-    pub fn run(self) -> Result<ExitCode> {
+    pub(crate) fn run(self) -> Result<ExitCode> {
         let connect = || Context::new(&self.connection, &self.global);
         match self.command {
             // The shim makes its own small runtime.

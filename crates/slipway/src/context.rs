@@ -12,7 +12,7 @@ use crate::output::{self, Format};
 
 /// Flags that every command has.
 #[derive(Debug, Clone, Default, Args)]
-pub struct GlobalArgs {
+pub(crate) struct GlobalArgs {
     /// How to print data
     #[arg(long, short = 'o', global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
@@ -20,7 +20,7 @@ pub struct GlobalArgs {
 
 /// An owner of queues and projects.
 #[derive(Debug, Clone, Default, Args)]
-pub struct EntityArgs {
+pub(crate) struct EntityArgs {
     /// The user or team [default: the API key's]
     #[arg(long, short, env = "WANDB_ENTITY", value_name = "ENTITY")]
     pub entity: Option<String>,
@@ -28,14 +28,14 @@ pub struct EntityArgs {
 
 /// A project.
 #[derive(Debug, Clone, Default, Args)]
-pub struct ProjectArgs {
+pub(crate) struct ProjectArgs {
     /// The project
     #[arg(long, short, env = "WANDB_PROJECT", value_name = "PROJECT")]
     pub project: Option<String>,
 }
 
 /// A connected command.
-pub struct Context {
+pub(crate) struct Context {
     /// The server.
     pub client: Client,
     /// The form of output.
@@ -45,7 +45,7 @@ pub struct Context {
 
 impl Context {
     /// Connects as configured.
-    pub fn new(connection: &ConnectionArgs, global: &GlobalArgs) -> Result<Self> {
+    pub(crate) fn new(connection: &ConnectionArgs, global: &GlobalArgs) -> Result<Self> {
         let configuration = Configuration::load()?;
         Ok(Self {
             client: configuration.client(connection)?,
@@ -55,7 +55,7 @@ impl Context {
     }
 
     /// An entity by flag, variable, settings, or the key's default.
-    pub async fn entity(&self, args: &EntityArgs) -> Result<String> {
+    pub(crate) async fn entity(&self, args: &EntityArgs) -> Result<String> {
         match non_empty(args.entity.as_deref()).or_else(|| self.configuration.setting("entity")) {
             Some(entity) => Ok(entity.to_owned()),
             None => Ok(self.client.default_entity().await?),
@@ -63,20 +63,20 @@ impl Context {
     }
 
     /// A project by flag, variable or settings.
-    pub fn project(&self, args: &ProjectArgs) -> Option<String> {
+    pub(crate) fn project(&self, args: &ProjectArgs) -> Option<String> {
         let project = non_empty(args.project.as_deref()).or_else(|| self.configuration.setting("project"));
         project.map(str::to_owned)
     }
 
     /// A project that must be named.
-    pub fn required_project(&self, args: &ProjectArgs) -> Result<String> {
+    pub(crate) fn required_project(&self, args: &ProjectArgs) -> Result<String> {
         self.project(args).ok_or_else(|| {
             Error::usage("no project is named").with_hint("add `--project NAME`, or set `WANDB_PROJECT`")
         })
     }
 
     /// Prints a value: for programs as it is, for people as `text` says.
-    pub fn print<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
+    pub(crate) fn print<T: Serialize>(&self, value: &T, text: impl FnOnce(&T) -> String) -> Result<()> {
         match self.format {
             Format::Json => output::json(value),
             Format::Table => output::text_line(&text(value)),
@@ -85,11 +85,11 @@ impl Context {
 }
 
 /// A value unless it is empty, as variables that are set to nothing are.
-pub fn non_empty(value: Option<&str>) -> Option<&str> {
+pub(crate) fn non_empty(value: Option<&str>) -> Option<&str> {
     value.filter(|value| !value.is_empty())
 }
 
 /// Now, for tables that say how long ago something was.
-pub fn now() -> chrono::DateTime<Utc> {
+pub(crate) fn now() -> chrono::DateTime<Utc> {
     Utc::now()
 }

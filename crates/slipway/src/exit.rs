@@ -7,7 +7,7 @@ use slipway_client::DownloadError;
 
 /// Exit codes; `docs/exit-codes.md` explains them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Exit {
+pub(crate) enum Exit {
     /// Something went wrong.
     Failure = 1,
     /// The command line or an input is wrong.
@@ -22,18 +22,18 @@ pub enum Exit {
 
 /// Why a command failed.
 #[derive(Debug)]
-pub struct Error {
+pub(crate) struct Error {
     exit: u8,
     message: String,
     hint: Option<String>,
 }
 
 /// The result of a command.
-pub type Result<T> = std::result::Result<T, Error>;
+pub(crate) type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// An error with an exit code.
-    pub fn new(exit: Exit, message: impl Into<String>) -> Self {
+    pub(crate) fn new(exit: Exit, message: impl Into<String>) -> Self {
         Self {
             exit: exit as u8,
             message: message.into(),
@@ -42,22 +42,22 @@ impl Error {
     }
 
     /// A general failure.
-    pub fn failure(message: impl Into<String>) -> Self {
+    pub(crate) fn failure(message: impl Into<String>) -> Self {
         Self::new(Exit::Failure, message)
     }
 
     /// A command line or input that is wrong.
-    pub fn usage(message: impl Into<String>) -> Self {
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self::new(Exit::Usage, message)
     }
 
     /// Something named that does not exist.
-    pub fn not_found(message: impl Into<String>) -> Self {
+    pub(crate) fn not_found(message: impl Into<String>) -> Self {
         Self::new(Exit::NotFound, message)
     }
 
     /// The end of a followed job, whose exit code becomes the command's.
-    pub fn job_ended(code: u8, message: impl Into<String>) -> Self {
+    pub(crate) fn job_ended(code: u8, message: impl Into<String>) -> Self {
         Self {
             exit: code,
             message: message.into(),
@@ -67,25 +67,25 @@ impl Error {
 
     /// What to do next.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
     }
 
     /// Says first where it happened.
     #[must_use]
-    pub fn context(mut self, place: impl fmt::Display) -> Self {
+    pub(crate) fn context(mut self, place: impl fmt::Display) -> Self {
         self.message = format!("{place}: {}", self.message);
         self
     }
 
     /// The process's exit code.
-    pub fn exit_code(&self) -> ExitCode {
+    pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.exit)
     }
 
     /// What to do next, if anything is known.
-    pub fn hint(&self) -> Option<&str> {
+    pub(crate) fn hint(&self) -> Option<&str> {
         self.hint.as_deref()
     }
 }

@@ -11,7 +11,7 @@ use crate::exit::{Error, Result};
 
 /// Reads a map from JSON or YAML text, or from a file that holds it; `-` is standard input. Text
 /// begins with a brace or holds a line break; anything else names a file.
-pub fn map(argument: &str, what: &str) -> Result<Value> {
+pub(crate) fn map(argument: &str, what: &str) -> Result<Value> {
     let (text, place) = if argument.trim_start().starts_with('{') || argument.contains('\n') {
         (argument.to_owned(), what.to_owned())
     } else {
@@ -31,7 +31,7 @@ pub fn map(argument: &str, what: &str) -> Result<Value> {
 }
 
 /// Reads a file; `-` is standard input.
-pub fn text(path: &str) -> Result<String> {
+pub(crate) fn text(path: &str) -> Result<String> {
     if path == "-" {
         return stdin();
     }
@@ -39,7 +39,7 @@ pub fn text(path: &str) -> Result<String> {
 }
 
 /// Reads standard input to its end.
-pub fn stdin() -> Result<String> {
+pub(crate) fn stdin() -> Result<String> {
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
@@ -48,7 +48,7 @@ pub fn stdin() -> Result<String> {
 }
 
 /// Reads a secret from the first line of a file; `-` is standard input.
-pub fn secret(path: &str) -> Result<String> {
+pub(crate) fn secret(path: &str) -> Result<String> {
     let text = text(path)?;
     match text.lines().next().map(str::trim) {
         Some(secret) if !secret.is_empty() => Ok(secret.to_owned()),

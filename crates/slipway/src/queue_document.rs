@@ -17,7 +17,7 @@ use crate::exit::{Error, Result};
 /// A queue.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct QueueDocument {
+pub(crate) struct QueueDocument {
     /// Unique in its entity.
     pub name: String,
     /// The owner; that of the command line if left out.
@@ -68,7 +68,7 @@ fn is_empty(value: &Value) -> bool {
 
 /// Reads documents from YAML, separated by `---`, or from one JSON object. `place`: where the text
 /// is from.
-pub fn read(text: &str, place: &str) -> Result<Vec<QueueDocument>> {
+pub(crate) fn read(text: &str, place: &str) -> Result<Vec<QueueDocument>> {
     let mut documents = Vec::new();
     for (line, part) in parts(text) {
         let value = parse_config(&part).map_err(|error| {
@@ -123,7 +123,7 @@ fn read_one(value: Value) -> Result<QueueDocument> {
 }
 
 /// Writes documents as YAML.
-pub fn write(documents: &[QueueDocument]) -> Result<String> {
+pub(crate) fn write(documents: &[QueueDocument]) -> Result<String> {
     let texts = documents
         .iter()
         .map(serde_saphyr::to_string)
@@ -134,7 +134,7 @@ pub fn write(documents: &[QueueDocument]) -> Result<String> {
 
 impl QueueDocument {
     /// A queue with defaults only.
-    pub fn new(name: &str, resource: &str) -> Self {
+    pub(crate) fn new(name: &str, resource: &str) -> Self {
         Self {
             name: name.to_owned(),
             entity: None,
@@ -149,7 +149,7 @@ impl QueueDocument {
     }
 
     /// The document of a queue as the server answers it.
-    pub fn of(queue: &Queue) -> Self {
+    pub(crate) fn of(queue: &Queue) -> Self {
         let resource = queue.resource.clone().unwrap_or_default();
         Self {
             name: queue.name.clone(),
@@ -165,14 +165,14 @@ impl QueueDocument {
     }
 
     /// The target resource.
-    pub fn resource(&self) -> Result<Resource> {
+    pub(crate) fn resource(&self) -> Result<Resource> {
         self.resource
             .parse()
             .map_err(|error: slipway_model::queue::ResourceError| Error::usage(error.to_string()))
     }
 
     /// The input that makes the queue so. `entity`: the owner if the document names none.
-    pub fn upsert(&self, entity: &str) -> Result<UpsertQueue> {
+    pub(crate) fn upsert(&self, entity: &str) -> Result<UpsertQueue> {
         let resource = self.resource()?;
         let text = |value: &Value| (!is_empty(value)).then(|| value.to_string());
         let config = if self.config.is_null() {
@@ -201,7 +201,7 @@ impl QueueDocument {
 
 /// Template variables by name. The official API answers a list of names and schemas, the latter
 /// as text.
-pub fn variables(value: &Value) -> Value {
+pub(crate) fn variables(value: &Value) -> Value {
     let Value::Array(list) = value else {
         return value.clone();
     };

@@ -2,10 +2,10 @@
 
 /// A quote that is never closed, or a backslash at the end.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Unterminated;
+pub(crate) struct Unterminated;
 
 /// The words of a command line.
-pub fn split(text: &str) -> Result<Vec<String>, Unterminated> {
+pub(crate) fn split(text: &str) -> Result<Vec<String>, Unterminated> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut chars = text.chars();
@@ -43,7 +43,7 @@ pub fn split(text: &str) -> Result<Vec<String>, Unterminated> {
 }
 
 /// A word in a form that [`split`] reads as that word again.
-pub fn quote(word: &str) -> String {
+pub(crate) fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

@@ -15,7 +15,7 @@ const DEFAULT: &str = "info";
 
 /// Flags for the log.
 #[derive(Debug, Clone, Default, Args)]
-pub struct LogArgs {
+pub(crate) struct LogArgs {
     /// The form of the log, on standard error
     #[arg(long, value_enum, default_value_t, env = "SLIPWAY_LOG_FORMAT", value_name = "FORMAT")]
     pub log_format: LogFormat,
@@ -26,7 +26,7 @@ pub struct LogArgs {
 
 /// The form of the log.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Lines for people.
     #[default]
     Text,
@@ -35,13 +35,13 @@ pub enum LogFormat {
 }
 
 /// Begins to log to standard error.
-pub fn install(args: &LogArgs) -> Result<()> {
+pub(crate) fn install(args: &LogArgs) -> Result<()> {
     install_to(args, None, 0)
 }
 
 /// Begins to log to a file, to standard output (`-`), or to standard error. `verbosity`: 2 or more
 /// adds what helps to find faults.
-pub fn install_to(args: &LogArgs, file: Option<&Path>, verbosity: u8) -> Result<()> {
+pub(crate) fn install_to(args: &LogArgs, file: Option<&Path>, verbosity: u8) -> Result<()> {
     let text = match (verbosity, args.log.as_str()) {
         (2.., DEFAULT) => "info,slipway_agent=debug,slipway_client=debug,slipway_runner=debug",
         (_, text) => text,

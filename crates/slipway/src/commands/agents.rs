@@ -10,7 +10,7 @@ use crate::output::{table, time};
 
 /// The subcommands of `slipway agents`.
 #[derive(Debug, Subcommand)]
-pub enum AgentsCommand {
+pub(crate) enum AgentsCommand {
     /// List the agents of an entity
     #[command(after_help = "Example:\n  slipway agents list -e team")]
     List(ListArgs),
@@ -24,7 +24,7 @@ pub enum AgentsCommand {
 
 /// Flags of `slipway agents list`.
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     #[command(flatten)]
     entity: EntityArgs,
     /// Also those that have not been heard from lately
@@ -34,7 +34,7 @@ pub struct ListArgs {
 
 /// One agent.
 #[derive(Debug, Args)]
-pub struct NameArgs {
+pub(crate) struct NameArgs {
     /// The agent's name or id
     agent: String,
     #[command(flatten)]
@@ -42,7 +42,7 @@ pub struct NameArgs {
 }
 
 /// Runs a subcommand.
-pub async fn run(command: AgentsCommand, context: &Context) -> Result<()> {
+pub(crate) async fn run(command: AgentsCommand, context: &Context) -> Result<()> {
     match command {
         AgentsCommand::List(args) => list(args, context).await,
         AgentsCommand::Drain(args) => drain(args, context, true).await,

@@ -11,13 +11,13 @@ use crate::{cli, output};
 #[command(after_help = "Examples:
   slipway completions bash > /etc/bash_completion.d/slipway
   slipway completions zsh > ~/.zfunc/_slipway")]
-pub struct CompletionsArgs {
+pub(crate) struct CompletionsArgs {
     /// The shell
     shell: Shell,
 }
 
 /// Prints the script.
-pub fn run(args: &CompletionsArgs) -> Result<()> {
+pub(crate) fn run(args: &CompletionsArgs) -> Result<()> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut cli::command(), "slipway", &mut script);
     output::raw(&String::from_utf8_lossy(&script))

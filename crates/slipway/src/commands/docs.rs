@@ -6,7 +6,7 @@ use crate::exit::Result;
 use crate::{cli, output};
 
 /// Prints `docs/configuration.md`.
-pub fn run() -> Result<()> {
+pub(crate) fn run() -> Result<()> {
     output::raw(&reference())
 }
 

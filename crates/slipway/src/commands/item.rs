@@ -13,7 +13,7 @@ use crate::output::{self, table, time};
 
 /// The subcommands of `slipway item`.
 #[derive(Debug, Subcommand)]
-pub enum ItemCommand {
+pub(crate) enum ItemCommand {
     /// List the items of a queue
     #[command(after_help = "Examples:
   slipway item list --queue gpu
@@ -38,7 +38,7 @@ pub enum ItemCommand {
 
 /// Flags of `slipway item list`.
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     /// The queue
     #[arg(long, short, default_value = "default", value_name = "QUEUE")]
     queue: String,
@@ -57,14 +57,14 @@ pub struct ListArgs {
 
 /// One item.
 #[derive(Debug, Args)]
-pub struct IdArgs {
+pub(crate) struct IdArgs {
     /// The item's id
     id: String,
 }
 
 /// Flags of `slipway item show`.
 #[derive(Debug, Args)]
-pub struct ShowArgs {
+pub(crate) struct ShowArgs {
     /// The item's id
     id: String,
     /// Also print its record
@@ -74,7 +74,7 @@ pub struct ShowArgs {
 
 /// Flags of `slipway item logs`.
 #[derive(Debug, Args)]
-pub struct LogsArgs {
+pub(crate) struct LogsArgs {
     /// The item's id
     id: String,
     /// Go on until the job ends
@@ -88,7 +88,7 @@ pub struct LogsArgs {
 /// Flags of `slipway item move`.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = true, id = "target", args = ["queue", "priority"])]
-pub struct MoveArgs {
+pub(crate) struct MoveArgs {
     /// The item's id
     id: String,
     /// The new queue, of the same entity
@@ -100,13 +100,13 @@ pub struct MoveArgs {
 }
 
 /// Reads a priority's word.
-pub fn priority(text: &str) -> std::result::Result<Priority, String> {
+pub(crate) fn priority(text: &str) -> std::result::Result<Priority, String> {
     text.parse()
         .map_err(|error: slipway_model::priority::PriorityError| error.to_string())
 }
 
 /// Runs a subcommand.
-pub async fn run(command: ItemCommand, context: &Context) -> Result<()> {
+pub(crate) async fn run(command: ItemCommand, context: &Context) -> Result<()> {
     match command {
         ItemCommand::List(args) => list(args, context).await,
         ItemCommand::Show(args) => show(args, context).await,
@@ -134,13 +134,13 @@ pub async fn run(command: ItemCommand, context: &Context) -> Result<()> {
 }
 
 /// An item that must exist.
-pub async fn find(context: &Context, id: &str) -> Result<Item> {
+pub(crate) async fn find(context: &Context, id: &str) -> Result<Item> {
     let item = context.client.item(id).await?;
     item.ok_or_else(|| Error::not_found(format!("there is no item `{id}`, or you may not see it")))
 }
 
 /// The word for an item's state.
-pub fn label(item: &Item) -> String {
+pub(crate) fn label(item: &Item) -> String {
     item.label.clone().unwrap_or_else(|| item.state.clone())
 }
 
@@ -188,7 +188,7 @@ fn priority_word(item: &Item) -> String {
 }
 
 /// Why an item waits or failed, in one line.
-pub fn reason(item: &Item) -> Option<String> {
+pub(crate) fn reason(item: &Item) -> Option<String> {
     let failure = item
         .failure
         .as_ref()

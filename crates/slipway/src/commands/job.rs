@@ -19,7 +19,7 @@ use crate::shell;
 
 /// The subcommands of `slipway job`.
 #[derive(Debug, Subcommand)]
-pub enum JobCommand {
+pub(crate) enum JobCommand {
     /// Make a job
     #[command(subcommand)]
     Create(CreateCommand),
@@ -33,7 +33,7 @@ pub enum JobCommand {
 
 /// What a job is made from.
 #[derive(Debug, Subcommand)]
-pub enum CreateCommand {
+pub(crate) enum CreateCommand {
     /// From a folder of code
     #[command(after_help = "Example:
   slipway job create code . -p first -n train -E \"python train.py\"
@@ -47,7 +47,7 @@ Lines in `.wandbignore`, in the syntax of `.gitignore`, leave files out.")]
 
 /// Flags of every kind of job.
 #[derive(Debug, Args)]
-pub struct MakeArgs {
+pub(crate) struct MakeArgs {
     #[command(flatten)]
     entity: EntityArgs,
     #[command(flatten)]
@@ -65,7 +65,7 @@ pub struct MakeArgs {
 
 /// Flags of `slipway job create code`.
 #[derive(Debug, Args)]
-pub struct CodeArgs {
+pub(crate) struct CodeArgs {
     /// The folder
     path: String,
     #[command(flatten)]
@@ -90,7 +90,7 @@ pub struct CodeArgs {
 
 /// Flags of `slipway job create image`.
 #[derive(Debug, Args)]
-pub struct ImageArgs {
+pub(crate) struct ImageArgs {
     /// The image
     image: String,
     #[command(flatten)]
@@ -99,7 +99,7 @@ pub struct ImageArgs {
 
 /// Flags of `slipway job list`.
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     #[command(flatten)]
     entity: EntityArgs,
     #[command(flatten)]
@@ -108,7 +108,7 @@ pub struct ListArgs {
 
 /// Flags of `slipway job describe`.
 #[derive(Debug, Args)]
-pub struct DescribeArgs {
+pub(crate) struct DescribeArgs {
     /// The job: `entity/project/name:alias`
     job: String,
     #[command(flatten)]
@@ -119,7 +119,7 @@ pub struct DescribeArgs {
 
 /// A job that was made.
 #[derive(Debug, Serialize)]
-pub struct Made {
+pub(crate) struct Made {
     /// `entity/project/name:latest`.
     pub job: String,
     /// `created`, `updated` or `unchanged`.
@@ -132,7 +132,7 @@ pub struct Made {
 }
 
 /// Runs a subcommand.
-pub async fn run(command: JobCommand, context: &Context) -> Result<()> {
+pub(crate) async fn run(command: JobCommand, context: &Context) -> Result<()> {
     match command {
         JobCommand::Create(CreateCommand::Code(args)) => {
             let made = create_code(&args, context).await?;
@@ -154,7 +154,7 @@ fn print(made: &Made, context: &Context) -> Result<()> {
 }
 
 /// What `slipway launch --uri FOLDER` makes.
-pub struct CodeJob<'a> {
+pub(crate) struct CodeJob<'a> {
     /// The folder.
     pub path: &'a str,
     /// The command.
@@ -174,7 +174,7 @@ pub struct CodeJob<'a> {
 }
 
 /// Makes a code job for a launch.
-pub async fn create_for_launch(code_job: CodeJob<'_>, context: &Context) -> Result<Made> {
+pub(crate) async fn create_for_launch(code_job: CodeJob<'_>, context: &Context) -> Result<Made> {
     let args = CodeArgs {
         path: code_job.path.to_owned(),
         make: MakeArgs {

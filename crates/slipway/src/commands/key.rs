@@ -9,7 +9,7 @@ use crate::output::{self, table, time};
 
 /// The subcommands of `slipway key`.
 #[derive(Debug, Subcommand)]
-pub enum KeyCommand {
+pub(crate) enum KeyCommand {
     /// Make an API key and print it, this once
     #[command(after_help = "Example:\n  slipway key create --description laptop > key")]
     Create(CreateArgs),
@@ -23,7 +23,7 @@ pub enum KeyCommand {
 
 /// Flags of `slipway key create`.
 #[derive(Debug, Args)]
-pub struct CreateArgs {
+pub(crate) struct CreateArgs {
     /// What it is for
     #[arg(long, short, value_name = "TEXT")]
     description: Option<String>,
@@ -34,7 +34,7 @@ pub struct CreateArgs {
 
 /// Flags of `slipway key revoke`.
 #[derive(Debug, Args)]
-pub struct RevokeArgs {
+pub(crate) struct RevokeArgs {
     /// The key's id
     id: String,
     /// The user whose key it is, as an admin
@@ -43,7 +43,7 @@ pub struct RevokeArgs {
 }
 
 /// Runs a subcommand.
-pub async fn run(command: KeyCommand, context: &Context) -> Result<()> {
+pub(crate) async fn run(command: KeyCommand, context: &Context) -> Result<()> {
     match command {
         KeyCommand::Create(args) => {
             let created = context

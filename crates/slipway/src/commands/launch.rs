@@ -36,7 +36,7 @@ const TRAIL: Duration = Duration::from_secs(10);
   slipway launch -j team/first/train:v3 -q gpu --wait -c '{\"overrides\": {\"run_config\": {\"lr\": 0.1}}}'
   slipway launch -u . -E \"python train.py\" -p first -q gpu -P high -v gpus=2
   slipway launch -d registry.example.com/train:v1 -p first -q gpu --dry-run")]
-pub struct LaunchArgs {
+pub(crate) struct LaunchArgs {
     /// A folder of code (or, later, a git repository) to make a job of; needs `--entry-point`
     #[arg(long, short, conflicts_with_all = ["job", "docker_image"], requires = "entry_point", value_name = "PATH")]
     uri: Option<String>,
@@ -110,7 +110,7 @@ pub struct LaunchArgs {
 }
 
 /// Puts a job on a queue.
-pub async fn run(args: LaunchArgs, context: &Context) -> Result<ExitCode> {
+pub(crate) async fn run(args: LaunchArgs, context: &Context) -> Result<ExitCode> {
     let Some(queue) = args.queue.clone() else {
         return Err(Error::usage(
             "launching without a queue needs the Docker target, which this version does not have",

@@ -12,8 +12,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::connection::{Configuration, ConnectionArgs};
 use crate::context::non_empty;
 use crate::exit::{Error, Result};
+use crate::input;
+use crate::output::{self, table};
 use crate::telemetry::{self, LogArgs};
-use crate::{input, output};
 
 /// Flags of `slipway launch-agent`.
 #[derive(Debug, Args)]
@@ -23,7 +24,7 @@ use crate::{input, output};
 
 SIGTERM or Ctrl-C drains: the agent takes nothing new and ends when its jobs have ended. A second
 signal ends it at once; its jobs go on, and the next agent of the same name takes them over.")]
-pub struct LaunchAgentArgs {
+pub(crate) struct LaunchAgentArgs {
     /// A queue to serve; repeatable [default: those of the configuration file]
     #[arg(long = "queue", short, value_name = "QUEUE")]
     queues: Vec<String>,
@@ -64,7 +65,7 @@ pub struct LaunchAgentArgs {
 }
 
 /// Runs an agent until it is drained.
-pub async fn run(args: LaunchAgentArgs, connection: &ConnectionArgs) -> Result<()> {
+pub(crate) async fn run(args: LaunchAgentArgs, connection: &ConnectionArgs) -> Result<()> {
     if args.url.is_some() {
         return Err(Error::usage("`--url` is not supported any more").with_hint("name queues with `--queue`"));
     }
@@ -82,24 +83,35 @@ pub async fn run(args: LaunchAgentArgs, connection: &ConnectionArgs) -> Result<(
     };
     let agent = new_agent(config, client(base_url, key)?, state_directory, args.take_over)?;
     if args.check {
-        let report = agent.check().await;
-        output::text_line(&report.to_string())?;
-        return if report.is_fine() {
-            Ok(())
-        } else {
-            Err(Error::failure("the agent cannot run as it is configured"))
-        };
+        return check(&agent).await;
     }
     serve(agent).await
 }
 
+/// Prints what an agent finds of what it needs.
+async fn check(agent: &Agent) -> Result<()> {
+    let report = agent.check().await;
+    let rows = report.checks.iter().map(|check| {
+        let (verdict, text) = match &check.result {
+            Ok(text) => ("ok", text),
+            Err(text) => ("wrong", text),
+        };
+        [check.name.to_owned(), verdict.to_owned(), text.clone()]
+    });
+    output::text_line(&table::table(["check", "result", "found"], rows))?;
+    if report.passed() {
+        return Ok(());
+    }
+    Err(Error::failure("the agent cannot serve its queues as it is configured"))
+}
+
 /// A client that waits for its server as long as it takes.
-pub fn client(base_url: String, key: String) -> Result<Client> {
+pub(crate) fn client(base_url: String, key: String) -> Result<Client> {
     Ok(Client::new(ClientOptions::new(base_url, Some(key)))?.with_retry(Retry::Forever))
 }
 
 /// An agent of this program.
-pub fn new_agent(config: AgentConfig, client: Client, state_directory: PathBuf, take_over: bool) -> Result<Agent> {
+pub(crate) fn new_agent(config: AgentConfig, client: Client, state_directory: PathBuf, take_over: bool) -> Result<Agent> {
     let program = std::env::current_exe()
         .map_err(|error| Error::failure(format!("cannot find this program's own file: {error}")))?;
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -119,7 +131,7 @@ pub fn new_agent(config: AgentConfig, client: Client, state_directory: PathBuf, 
 }
 
 /// Runs an agent; the first signal drains it, the second one ends it.
-pub async fn serve(agent: Agent) -> Result<()> {
+pub(crate) async fn serve(agent: Agent) -> Result<()> {
     let failed = |error: std::io::Error| Error::failure(format!("cannot watch for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

@@ -18,7 +18,7 @@ use crate::{input, output};
 
 The key goes into the netrc file and the address into ~/.config/wandb/settings, where the official
 client reads them too. NETRC and WANDB_CONFIG_DIR move the files.")]
-pub struct LoginArgs {
+pub(crate) struct LoginArgs {
     /// The key; better given on standard input, because other users can see command lines
     key: Option<String>,
     /// Ask for a key even if there is one
@@ -33,7 +33,7 @@ pub struct LoginArgs {
 }
 
 /// Keeps the key.
-pub async fn run(args: LoginArgs, connection: &ConnectionArgs) -> Result<()> {
+pub(crate) async fn run(args: LoginArgs, connection: &ConnectionArgs) -> Result<()> {
     let configuration = Configuration::load()?;
     let base_url = configuration.base_url(connection)?;
     let key = read_key(&args, &configuration, &base_url)?;

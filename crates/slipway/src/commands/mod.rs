@@ -1,18 +1,18 @@
 //! The commands, one module each.
 
-pub mod agents;
-pub mod completions;
-pub mod docs;
-pub mod item;
-pub mod job;
-pub mod key;
-pub mod launch;
-pub mod launch_agent;
-pub mod login;
-pub mod queue;
-pub mod run;
-pub mod server;
-pub mod shim;
-pub mod team;
-pub mod up;
-pub mod user;
+pub(crate) mod agents;
+pub(crate) mod completions;
+pub(crate) mod docs;
+pub(crate) mod item;
+pub(crate) mod job;
+pub(crate) mod key;
+pub(crate) mod launch;
+pub(crate) mod launch_agent;
+pub(crate) mod login;
+pub(crate) mod queue;
+pub(crate) mod run;
+pub(crate) mod server;
+pub(crate) mod shim;
+pub(crate) mod team;
+pub(crate) mod up;
+pub(crate) mod user;

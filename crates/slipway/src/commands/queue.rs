@@ -16,7 +16,7 @@ use crate::queue_document::{self, QueueDocument};
 
 /// The subcommands of `slipway queue`.
 #[derive(Debug, Subcommand)]
-pub enum QueueCommand {
+pub(crate) enum QueueCommand {
     /// Make a queue
     #[command(after_help = "Examples:
   slipway queue create laptop --resource local-process
@@ -50,7 +50,7 @@ pub enum QueueCommand {
 
 /// One queue.
 #[derive(Debug, Args)]
-pub struct NameArgs {
+pub(crate) struct NameArgs {
     /// The queue's name
     name: String,
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub struct NameArgs {
 
 /// Flags of `slipway queue list`.
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     /// Only this user's or team's
     #[arg(long, short, value_name = "ENTITY")]
     entity: Option<String>,
@@ -67,7 +67,7 @@ pub struct ListArgs {
 
 /// What makes up a queue.
 #[derive(Debug, Args)]
-pub struct SettingArgs {
+pub(crate) struct SettingArgs {
     /// Arguments of the target resource: a JSON or YAML file, or the text itself
     #[arg(long, short, value_name = "FILE|TEXT")]
     config: Option<String>,
@@ -93,7 +93,7 @@ enum Switch {
 
 /// Flags of `slipway queue create`.
 #[derive(Debug, Args)]
-pub struct CreateArgs {
+pub(crate) struct CreateArgs {
     /// The queue's name
     name: String,
     #[command(flatten)]
@@ -107,7 +107,7 @@ pub struct CreateArgs {
 
 /// Flags of `slipway queue update`.
 #[derive(Debug, Args)]
-pub struct UpdateArgs {
+pub(crate) struct UpdateArgs {
     /// The queue's name
     name: String,
     #[command(flatten)]
@@ -121,7 +121,7 @@ pub struct UpdateArgs {
 
 /// Flags of `slipway queue delete`.
 #[derive(Debug, Args)]
-pub struct DeleteArgs {
+pub(crate) struct DeleteArgs {
     /// The queue's name
     name: String,
     #[command(flatten)]
@@ -133,7 +133,7 @@ pub struct DeleteArgs {
 
 /// Flags of `slipway queue apply`.
 #[derive(Debug, Args)]
-pub struct ApplyArgs {
+pub(crate) struct ApplyArgs {
     /// A file of documents; `-` is standard input; repeatable
     #[arg(long = "file", short, required = true, value_name = "FILE")]
     files: Vec<String>,
@@ -146,7 +146,7 @@ pub struct ApplyArgs {
 
 /// Flags of `slipway queue export`.
 #[derive(Debug, Args)]
-pub struct ExportArgs {
+pub(crate) struct ExportArgs {
     /// The queues' names [default: all of the entity]
     names: Vec<String>,
     #[command(flatten)]
@@ -154,7 +154,7 @@ pub struct ExportArgs {
 }
 
 /// Runs a subcommand.
-pub async fn run(command: QueueCommand, context: &Context) -> Result<()> {
+pub(crate) async fn run(command: QueueCommand, context: &Context) -> Result<()> {
     match command {
         QueueCommand::Create(args) => create(args, context).await,
         QueueCommand::List(args) => list(args, context).await,
@@ -169,7 +169,7 @@ pub async fn run(command: QueueCommand, context: &Context) -> Result<()> {
 }
 
 /// A queue that must exist.
-pub async fn find(context: &Context, entity: &str, name: &str) -> Result<Queue> {
+pub(crate) async fn find(context: &Context, entity: &str, name: &str) -> Result<Queue> {
     context.client.queue(entity, QUEUE_PROJECT, name).await?.ok_or_else(|| {
         Error::not_found(format!(
             "there is no queue `{name}` in `{entity}`, or you may not see it"
@@ -236,7 +236,7 @@ fn with_settings(mut document: QueueDocument, settings: SettingArgs) -> Result<Q
 }
 
 /// Reads `name=value`.
-pub fn pair(text: &str, flag: &str) -> Result<(String, String)> {
+pub(crate) fn pair(text: &str, flag: &str) -> Result<(String, String)> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.to_owned())),
         _ => Err(Error::usage(format!("{flag}: `{text}` is not of the form NAME=VALUE"))),

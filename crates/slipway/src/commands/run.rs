@@ -14,7 +14,7 @@ use crate::output::{self, table, time};
 
 /// The subcommands of `slipway run`.
 #[derive(Debug, Subcommand)]
-pub enum RunCommand {
+pub(crate) enum RunCommand {
     /// List the runs of a project, newest first
     #[command(after_help = "Examples:
   slipway run list -p first
@@ -33,7 +33,7 @@ pub enum RunCommand {
 
 /// Flags of `slipway run list`.
 #[derive(Debug, Args)]
-pub struct ListArgs {
+pub(crate) struct ListArgs {
     #[command(flatten)]
     entity: EntityArgs,
     #[command(flatten)]
@@ -59,7 +59,7 @@ pub struct ListArgs {
 
 /// One run.
 #[derive(Debug, Args)]
-pub struct PathArgs {
+pub(crate) struct PathArgs {
     /// The run: `entity/project/run`, `project/run`, or `run` with `--project`
     #[arg(value_name = "RUN")]
     path: String,
@@ -71,7 +71,7 @@ pub struct PathArgs {
 
 /// Flags of `slipway run logs`.
 #[derive(Debug, Args)]
-pub struct LogsArgs {
+pub(crate) struct LogsArgs {
     #[command(flatten)]
     run: PathArgs,
     /// Go on until the run ends
@@ -80,7 +80,7 @@ pub struct LogsArgs {
 }
 
 /// Runs a subcommand.
-pub async fn run(command: RunCommand, context: &Context) -> Result<()> {
+pub(crate) async fn run(command: RunCommand, context: &Context) -> Result<()> {
     match command {
         RunCommand::List(args) => list(args, context).await,
         RunCommand::Show(args) => {

@@ -23,7 +23,7 @@ use crate::output;
 use crate::telemetry::{self, LogArgs};
 
 /// The data directory where none is named.
-pub const DATA_DIR: &str = "slipway-data";
+pub(crate) const DATA_DIR: &str = "slipway-data";
 
 /// The file in the data directory that holds the generated key of the first admin.
 const ADMIN_KEY: &str = "admin-key";
@@ -33,7 +33,7 @@ const ADDRESS: &str = "address";
 
 /// Where a server keeps its data.
 #[derive(Debug, Clone, Args)]
-pub struct StoreArgs {
+pub(crate) struct StoreArgs {
     /// The data directory
     #[arg(long, default_value = DATA_DIR, env = "SLIPWAY_DATA_DIR", value_name = "DIR")]
     pub data_dir: PathBuf,
@@ -45,7 +45,7 @@ pub struct StoreArgs {
 
 /// Where and how a server listens.
 #[derive(Debug, Clone, Args)]
-pub struct ListenArgs {
+pub(crate) struct ListenArgs {
     /// The address to listen on; port 0 takes a free one
     #[arg(
         long,
@@ -93,7 +93,7 @@ enum Compat {
 
 The first start makes an admin: SLIPWAY_ADMIN_USER with the key SLIPWAY_ADMIN_API_KEY, or user `admin`
 with a new key in `admin-key` in the data directory.")]
-pub struct ServerArgs {
+pub(crate) struct ServerArgs {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -103,7 +103,7 @@ pub struct ServerArgs {
 }
 
 /// Runs a server until SIGTERM or Ctrl-C.
-pub async fn run(args: ServerArgs) -> Result<()> {
+pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     telemetry::install(&args.log)?;
     let shutdown = shutdown_signal()?;
     let (_, listening) = open(&args.store, &args.listen).await?;
@@ -113,7 +113,7 @@ pub async fn run(args: ServerArgs) -> Result<()> {
 }
 
 /// Opens the store, makes the first admin and starts to listen.
-pub async fn open(store_args: &StoreArgs, args: &ListenArgs) -> Result<(Store, Listening)> {
+pub(crate) async fn open(store_args: &StoreArgs, args: &ListenArgs) -> Result<(Store, Listening)> {
     let store = open_store(store_args).await?;
     let blobs = open_blobs(store_args, args).await?;
     make_first_admin(&store, store_args, args).await?;
@@ -140,7 +140,7 @@ pub async fn open(store_args: &StoreArgs, args: &ListenArgs) -> Result<(Store, L
 }
 
 /// Opens the store that the flags name.
-pub async fn open_store(args: &StoreArgs) -> Result<Store> {
+pub(crate) async fn open_store(args: &StoreArgs) -> Result<Store> {
     let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&args.data_dir);
     made.map_err(|error| cannot("make", &args.data_dir, &error))?;
     let options = match non_empty(args.database_url.as_deref()) {
@@ -202,7 +202,7 @@ fn admin(username: &str) -> NewUser {
 }
 
 /// The key in a file, made if there is none, and known to the store.
-pub async fn local_key(store: &Store, path: &Path, username: &str, description: &str) -> Result<String> {
+pub(crate) async fn local_key(store: &Store, path: &Path, username: &str, description: &str) -> Result<String> {
     let kept = read_or_empty(path)?.trim().to_owned();
     let key = if kept.is_empty() {
         let key = generate_key();
@@ -216,7 +216,7 @@ pub async fn local_key(store: &Store, path: &Path, username: &str, description: 
 }
 
 /// Makes a key known to the store; harmless if it is.
-pub async fn add_key(store: &Store, username: &str, key: &str, description: &str) -> Result<()> {
+pub(crate) async fn add_key(store: &Store, username: &str, key: &str, description: &str) -> Result<()> {
     let digest = hash_secret(key);
     store
         .add_key(username, digest, &key_hint(key), description, None, now())
@@ -225,7 +225,7 @@ pub async fn add_key(store: &Store, username: &str, key: &str, description: &str
 }
 
 /// The server that uses a data directory.
-pub struct Running {
+pub(crate) struct Running {
     /// Its address.
     pub address: String,
     /// The generated key of its first admin.
@@ -233,7 +233,7 @@ pub struct Running {
 }
 
 /// The server that last used a data directory, if one did.
-pub fn running_server(data_dir: &Path) -> Result<Option<Running>> {
+pub(crate) fn running_server(data_dir: &Path) -> Result<Option<Running>> {
     let read = |name: &str| {
         let text = read_or_empty(&data_dir.join(name))?.trim().to_owned();
         Ok::<_, Error>((!text.is_empty()).then_some(text))
@@ -243,7 +243,7 @@ pub fn running_server(data_dir: &Path) -> Result<Option<Running>> {
 }
 
 /// Resolves on the first SIGTERM or Ctrl-C.
-pub fn shutdown_signal() -> Result<CancellationToken> {
+pub(crate) fn shutdown_signal() -> Result<CancellationToken> {
     let failed = |error: std::io::Error| Error::failure(format!("cannot watch for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
@@ -260,6 +260,6 @@ pub fn shutdown_signal() -> Result<CancellationToken> {
 }
 
 /// Now, as stores count.
-pub fn now() -> slipway_model::Millis {
+pub(crate) fn now() -> slipway_model::Millis {
     Utc::now().timestamp_millis()
 }

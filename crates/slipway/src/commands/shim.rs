@@ -7,13 +7,13 @@ use clap::Args;
 
 /// Flags of `slipway shim`.
 #[derive(Debug, Args)]
-pub struct ShimArgs {
+pub(crate) struct ShimArgs {
     /// The job's directory
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
 }
 
 /// Runs one job to its end.
-pub fn run(args: &ShimArgs) -> ExitCode {
+pub(crate) fn run(args: &ShimArgs) -> ExitCode {
     slipway_runner::process::shim::run(&args.dir)
 }

@@ -8,7 +8,7 @@ use crate::exit::Result;
 
 /// The subcommands of `slipway team`.
 #[derive(Debug, Subcommand)]
-pub enum TeamCommand {
+pub(crate) enum TeamCommand {
     /// Make a team; you become its admin
     #[command(after_help = "Example:\n  slipway team create research")]
     Create(CreateArgs),
@@ -22,14 +22,14 @@ pub enum TeamCommand {
 
 /// Flags of `slipway team create`.
 #[derive(Debug, Args)]
-pub struct CreateArgs {
+pub(crate) struct CreateArgs {
     /// The team's name
     name: String,
 }
 
 /// Flags of `slipway team add`.
 #[derive(Debug, Args)]
-pub struct AddArgs {
+pub(crate) struct AddArgs {
     /// The team
     team: String,
     /// The user
@@ -41,7 +41,7 @@ pub struct AddArgs {
 
 /// Flags of `slipway team remove`.
 #[derive(Debug, Args)]
-pub struct RemoveArgs {
+pub(crate) struct RemoveArgs {
     /// The team
     team: String,
     /// The user
@@ -60,7 +60,7 @@ enum Role {
 }
 
 /// Runs a subcommand.
-pub async fn run(command: TeamCommand, context: &Context) -> Result<()> {
+pub(crate) async fn run(command: TeamCommand, context: &Context) -> Result<()> {
     match command {
         TeamCommand::Create(args) => {
             context.client.create_team(&args.name).await?;

@@ -25,7 +25,7 @@ const QUEUE: &str = "default";
 Makes a queue `default` whose jobs run as processes of this user: whoever may submit to it runs code
 on this machine. Your own login stays as it is. Ctrl-C drains: the agent takes nothing new, the server
 ends with the last job; a second Ctrl-C ends both and leaves jobs running.")]
-pub struct UpArgs {
+pub(crate) struct UpArgs {
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
@@ -44,7 +44,7 @@ pub struct UpArgs {
 }
 
 /// Runs both until the agent has drained.
-pub async fn run(args: UpArgs) -> Result<()> {
+pub(crate) async fn run(args: UpArgs) -> Result<()> {
     telemetry::install(&args.log)?;
     let (store, listening) = open(&args.store, &args.listen).await?;
     let url = listening.url();

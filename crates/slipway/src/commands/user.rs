@@ -19,7 +19,7 @@ use crate::output::{self, Format};
 
 /// The subcommands of `slipway user`.
 #[derive(Debug, Subcommand)]
-pub enum UserCommand {
+pub(crate) enum UserCommand {
     /// Make a user with an API key
     #[command(after_help = "Examples:
   slipway user create bob                                     on the server that you are signed in to
@@ -33,7 +33,7 @@ With `--data-dir` of a running server the command goes to that server, with the 
 
 /// Flags of `slipway user create`.
 #[derive(Debug, Args)]
-pub struct CreateArgs {
+pub(crate) struct CreateArgs {
     /// The user's name
     username: String,
     /// Let the user administer the installation
@@ -63,7 +63,7 @@ pub struct CreateArgs {
 }
 
 /// Runs a subcommand.
-pub async fn run(command: UserCommand, connection: &ConnectionArgs, global: &GlobalArgs) -> Result<()> {
+pub(crate) async fn run(command: UserCommand, connection: &ConnectionArgs, global: &GlobalArgs) -> Result<()> {
     let UserCommand::Create(args) = command;
     let user = NewUser {
         username: args.username.clone(),

@@ -5,7 +5,7 @@ const SHORTEST: usize = 40;
 
 /// Says what is wrong with a key by the official client's rule: three parts of a JWT, or an
 /// optional prefix that ends with the first `-` and a secret of 40 characters or more.
-pub fn check(key: &str) -> Result<(), String> {
+pub(crate) fn check(key: &str) -> Result<(), String> {
     if key.is_empty() {
         return Err("the API key is empty".to_owned());
     }

@@ -14,7 +14,7 @@ const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Flags of every command that talks to a server.
 #[derive(Debug, Clone, Default, Args)]
-pub struct ConnectionArgs {
+pub(crate) struct ConnectionArgs {
     /// The server's address [default: from `slipway login`]
     #[arg(
         long,
@@ -28,7 +28,7 @@ pub struct ConnectionArgs {
 
 /// What files and variables say, merged.
 #[derive(Debug, Clone)]
-pub struct Configuration {
+pub(crate) struct Configuration {
     /// The files.
     pub files: Files,
     settings: BTreeMap<String, String>,
@@ -37,7 +37,7 @@ pub struct Configuration {
 
 impl Configuration {
     /// Reads the settings files and the variables of this process.
-    pub fn load() -> Result<Self> {
+    pub(crate) fn load() -> Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let files = Files::locate(variable);
         let mut merged = settings::read(&read_or_empty(&files.settings)?);
@@ -50,7 +50,7 @@ impl Configuration {
     }
 
     /// A setting of the settings files.
-    pub fn setting(&self, name: &str) -> Option<&str> {
+    pub(crate) fn setting(&self, name: &str) -> Option<&str> {
         self.settings
             .get(name)
             .map(String::as_str)
@@ -58,7 +58,7 @@ impl Configuration {
     }
 
     /// The server's address.
-    pub fn base_url(&self, connection: &ConnectionArgs) -> Result<String> {
+    pub(crate) fn base_url(&self, connection: &ConnectionArgs) -> Result<String> {
         let host = connection.host.as_deref().filter(|host| !host.is_empty());
         host.or_else(|| self.setting("base_url")).map(normalize).ok_or_else(|| {
             Error::usage("no server is configured")
@@ -67,7 +67,7 @@ impl Configuration {
     }
 
     /// The key for a server, if there is one.
-    pub fn api_key(&self, base_url: &str) -> Result<Option<String>> {
+    pub(crate) fn api_key(&self, base_url: &str) -> Result<Option<String>> {
         if let Some(key) = &self.api_key_variable {
             return Ok(Some(key.clone()));
         }
@@ -77,7 +77,7 @@ impl Configuration {
     }
 
     /// A client for the configured server.
-    pub fn client(&self, connection: &ConnectionArgs) -> Result<Client> {
+    pub(crate) fn client(&self, connection: &ConnectionArgs) -> Result<Client> {
         let base_url = self.base_url(connection)?;
         let api_key = self.api_key(&base_url)?.ok_or_else(|| {
             Error::new(crate::exit::Exit::Refused, format!("no API key for {base_url}"))
@@ -88,7 +88,7 @@ impl Configuration {
 }
 
 /// A client with a command's patience.
-pub fn client(base_url: String, api_key: Option<String>) -> Result<Client> {
+pub(crate) fn client(base_url: String, api_key: Option<String>) -> Result<Client> {
     let options = ClientOptions {
         username: std::env::var("WANDB_USERNAME").ok().filter(|name| !name.is_empty()),
         ..ClientOptions::new(base_url, api_key)
@@ -97,12 +97,12 @@ pub fn client(base_url: String, api_key: Option<String>) -> Result<Client> {
 }
 
 /// An address as settings files keep it: without a slash at the end.
-pub fn normalize(url: &str) -> String {
+pub(crate) fn normalize(url: &str) -> String {
     url.trim().trim_end_matches('/').to_owned()
 }
 
 /// The name of a server in a netrc file: host and port as its address spells them.
-pub fn machine(base_url: &str) -> &str {
+pub(crate) fn machine(base_url: &str) -> &str {
     let rest = base_url.split_once("://").map_or(base_url, |(_, rest)| rest);
     rest.split(['/', '?', '#']).next().unwrap_or(rest)
 }

@@ -9,7 +9,7 @@ use crate::exit::{Error, Result};
 
 /// The files that configure the command.
 #[derive(Debug, Clone)]
-pub struct Files {
+pub(crate) struct Files {
     /// The netrc file: `$NETRC`, `~/.netrc` or `~/_netrc`.
     pub netrc: PathBuf,
     /// The user's settings: `$WANDB_CONFIG_DIR/settings`, else `~/.config/wandb/settings`.
@@ -22,7 +22,7 @@ pub struct Files {
 
 impl Files {
     /// The files by the rules of the official client. `variable`: reads an environment variable.
-    pub fn locate(variable: impl Fn(&str) -> Option<String>) -> Self {
+    pub(crate) fn locate(variable: impl Fn(&str) -> Option<String>) -> Self {
         let set = |name: &str| variable(name).filter(|value| !value.is_empty());
         let home = PathBuf::from(set("HOME").unwrap_or_else(|| ".".to_owned()));
         let expand = |path: String| match path.strip_prefix("~/") {
@@ -53,7 +53,7 @@ impl Files {
 }
 
 /// A file's text; empty if there is none.
-pub fn read_or_empty(path: &Path) -> Result<String> {
+pub(crate) fn read_or_empty(path: &Path) -> Result<String> {
     match fs::read_to_string(path) {
         Ok(text) => Ok(text),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
@@ -63,7 +63,7 @@ pub fn read_or_empty(path: &Path) -> Result<String> {
 
 /// Replaces a file as a whole, readable by its owner only: whoever reads it meanwhile sees the old
 /// text or the new one.
-pub fn write_private(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<()> {
     let cannot = |error: io::Error| cannot("write", path, &error);
     // A link stays a link: people keep these files in repositories of their own.
     let target = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
@@ -90,7 +90,7 @@ pub fn write_private(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Says which file could not be used, and why.
-pub fn cannot(action: &str, path: &Path, error: &io::Error) -> Error {
+pub(crate) fn cannot(action: &str, path: &Path, error: &io::Error) -> Error {
     Error::failure(format!("cannot {action} `{}`: {error}", path.display()))
 }
 

@@ -3,8 +3,8 @@
 //! A value is looked for in this order: flag, `WANDB_*` variable, the workspace's settings file, the
 //! user's settings file; an API key in `WANDB_API_KEY`, the netrc file, the settings files.
 
-pub mod api_key;
-pub mod connection;
-pub mod files;
-pub mod netrc;
-pub mod settings;
+pub(crate) mod api_key;
+pub(crate) mod connection;
+pub(crate) mod files;
+pub(crate) mod netrc;
+pub(crate) mod settings;

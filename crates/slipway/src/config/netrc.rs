@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 /// The key for a server in the text of a netrc file, or in its default entry.
 ///
 /// `machine`: host and port as the server's address spells them.
-pub fn find(text: &str, machine: &str) -> Option<String> {
+pub(crate) fn find(text: &str, machine: &str) -> Option<String> {
     let mut default = None;
     let mut found = None;
     let mut entry: Option<Entry> = None;
@@ -44,7 +44,7 @@ enum Entry {
 }
 
 /// The text with one entry for a server, in place of those that it had.
-pub fn with_entry(text: &str, machine: &str, key: &str) -> String {
+pub(crate) fn with_entry(text: &str, machine: &str, key: &str) -> String {
     let mut kept = without_entry(text, machine);
     if !kept.is_empty() && !kept.ends_with('\n') {
         kept.push('\n');

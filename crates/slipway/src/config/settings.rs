@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 const SECTION: &str = "default";
 
 /// The settings in a file's text, keys in lower case.
-pub fn read(text: &str) -> BTreeMap<String, String> {
+pub(crate) fn read(text: &str) -> BTreeMap<String, String> {
     let mut settings = BTreeMap::new();
     let mut in_section = false;
     for line in text.lines() {
@@ -19,7 +19,7 @@ pub fn read(text: &str) -> BTreeMap<String, String> {
 }
 
 /// The text with a setting set, or removed if the value is none. Everything else stays.
-pub fn with(text: &str, key: &str, value: Option<&str>) -> String {
+pub(crate) fn with(text: &str, key: &str, value: Option<&str>) -> String {
     let line = value.map(|value| format!("{key} = {value}\n"));
     let mut written = String::with_capacity(text.len() + 64);
     let mut in_section = false;

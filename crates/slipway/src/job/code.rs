@@ -16,7 +16,7 @@ const MOST_FILES: usize = 100_000;
 ///
 /// Links to files are followed; links to folders are refused, because they can lead in circles or
 /// out of the folder.
-pub fn collect(folder: &Path) -> Result<Vec<SourceFile>> {
+pub(crate) fn collect(folder: &Path) -> Result<Vec<SourceFile>> {
     if !folder.is_dir() {
         return Err(Error::usage(format!("`{}` is not a folder", folder.display()))
             .with_hint("a code job is made of a folder that holds the program"));
@@ -32,7 +32,7 @@ pub fn collect(folder: &Path) -> Result<Vec<SourceFile>> {
 }
 
 /// Whether the folder's `requirements.txt` names a package.
-pub fn requires(folder: &Path, package: &str) -> Result<bool> {
+pub(crate) fn requires(folder: &Path, package: &str) -> Result<bool> {
     let text = read_or_empty(&folder.join("requirements.txt"))?;
     Ok(text
         .lines()
@@ -40,7 +40,7 @@ pub fn requires(folder: &Path, package: &str) -> Result<bool> {
 }
 
 /// Checks a version of Python: 3 and its minor version; a patch is cut off.
-pub fn check_runtime(text: &str) -> Result<String> {
+pub(crate) fn check_runtime(text: &str) -> Result<String> {
     let mut parts = text.trim().trim_start_matches("python-").split('.');
     let minor = parts.next() == Some("3");
     match parts.next().filter(|_| minor) {
@@ -51,7 +51,7 @@ pub fn check_runtime(text: &str) -> Result<String> {
 }
 
 /// The version of Python that a folder asks for, else that of the `python3` here, else none.
-pub fn find_runtime(folder: &Path) -> Result<String> {
+pub(crate) fn find_runtime(folder: &Path) -> Result<String> {
     for name in ["runtime.txt", ".python-version"] {
         let text = read_or_empty(&folder.join(name))?;
         if let Some(line) = text.lines().next().filter(|line| !line.trim().is_empty()) {

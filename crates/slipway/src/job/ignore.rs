@@ -5,7 +5,7 @@ const ALWAYS: &str = ".git/\n.wandb/\n/wandb/\n__pycache__/\n*.pyc\n.wandbignore
 
 /// The rules of a folder; the last that matches decides.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub(crate) struct Rules {
     rules: Vec<Rule>,
 }
 
@@ -19,7 +19,7 @@ struct Rule {
 
 impl Rules {
     /// The rules of a `.wandbignore` text, after those that always hold.
-    pub fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let lines = ALWAYS.lines().chain(text.lines());
         Self {
             rules: lines.filter_map(Rule::parse).collect(),
@@ -28,7 +28,7 @@ impl Rules {
 
     /// Whether a path below the folder, with `/` between names, is left out. What is in a folder
     /// that is left out is never asked for.
-    pub fn ignores(&self, path: &str, is_folder: bool) -> bool {
+    pub(crate) fn ignores(&self, path: &str, is_folder: bool) -> bool {
         let names: Vec<&str> = path.split('/').collect();
         let last = self.rules.iter().rev().find(|rule| rule.matches(&names, is_folder));
         last.is_some_and(|rule| !rule.keeps)

@@ -1,6 +1,6 @@
 //! Jobs: naming them, collecting their code, turning a command line into a run spec.
 
-pub mod code;
-pub mod ignore;
-pub mod names;
-pub mod spec;
+pub(crate) mod code;
+pub(crate) mod ignore;
+pub(crate) mod names;
+pub(crate) mod spec;

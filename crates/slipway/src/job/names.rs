@@ -5,7 +5,7 @@ const LONGEST: usize = 128;
 
 /// A text as the name of an artifact: other characters than letters, digits, `_`, `-` and `.`
 /// become `_`, repeated `_` one, and the middle of a long name `..`.
-pub fn safe(text: &str) -> String {
+pub(crate) fn safe(text: &str) -> String {
     let mut name = String::with_capacity(text.len());
     for c in text.chars() {
         let c = if c.is_ascii_alphanumeric() || "_-.".contains(c) {
@@ -25,7 +25,7 @@ pub fn safe(text: &str) -> String {
 }
 
 /// The name of a code job whose maker gave none.
-pub fn of_code(folder: &str, entry_point: &[String]) -> String {
+pub(crate) fn of_code(folder: &str, entry_point: &[String]) -> String {
     let program = entry_point.last().map_or("", String::as_str);
     let path = format!("{}/{program}", folder.trim_end_matches('/'));
     let path = path.trim_start_matches("./").trim_start_matches('/');
@@ -33,7 +33,7 @@ pub fn of_code(folder: &str, entry_point: &[String]) -> String {
 }
 
 /// The name of an image job whose maker gave none, and the alias that the image's tag becomes.
-pub fn of_image(reference: &str) -> (String, Option<String>) {
+pub(crate) fn of_image(reference: &str) -> (String, Option<String>) {
     let untagged = reference.split('@').next().unwrap_or(reference);
     // A colon before the last slash is a registry's port.
     let last = untagged.rfind('/').map_or(0, |slash| slash + 1);

@@ -7,7 +7,7 @@ use crate::exit::{Error, Result};
 
 /// What a command line asks for.
 #[derive(Debug, Clone, Default)]
-pub struct Request {
+pub(crate) struct Request {
     /// An existing job.
     pub job: Option<String>,
     /// An image instead of a job.
@@ -38,7 +38,7 @@ pub struct Request {
 
 /// Builds the spec. `default_entity`: the owner if neither the command line nor the config names
 /// one.
-pub fn build(request: Request, default_entity: &str) -> Result<Value> {
+pub(crate) fn build(request: Request, default_entity: &str) -> Result<Value> {
     let mut spec = request.config;
     if let Some(job) = request.job {
         spec.insert("job".to_owned(), Value::String(job));

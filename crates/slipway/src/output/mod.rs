@@ -1,7 +1,7 @@
 //! What commands print: data on standard output, everything else on standard error.
 
-pub mod table;
-pub mod time;
+pub(crate) mod table;
+pub(crate) mod time;
 
 use std::io::{self, Write as _};
 
@@ -13,7 +13,7 @@ use crate::exit::{Error, Result};
 
 /// The form of a command's data.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     #[default]
     Table,
@@ -22,18 +22,18 @@ pub enum Format {
 }
 
 /// Prints a value as JSON.
-pub fn json(value: &impl Serialize) -> Result<()> {
+pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     let text = serde_json::to_string_pretty(value).map_err(|error| Error::failure(error.to_string()))?;
     text_line(&text)
 }
 
 /// Prints a line of data. A reader that went away is no failure.
-pub fn text_line(text: &str) -> Result<()> {
+pub(crate) fn text_line(text: &str) -> Result<()> {
     written(writeln!(anstream::stdout(), "{text}"))
 }
 
 /// Prints text as it is, at once.
-pub fn raw(text: &str) -> Result<()> {
+pub(crate) fn raw(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
 }
@@ -49,17 +49,17 @@ fn written(result: io::Result<()>) -> Result<()> {
 }
 
 /// Says what happens, on standard error.
-pub fn note(text: impl std::fmt::Display) {
+pub(crate) fn note(text: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{text}");
 }
 
 /// Warns, on standard error.
-pub fn warn(text: impl std::fmt::Display) {
+pub(crate) fn warn(text: impl std::fmt::Display) {
     let _ = writeln!(anstream::stderr(), "{} {text}", "warning:".yellow().bold());
 }
 
 /// Says why a command failed, and what to do, on standard error.
-pub fn error(error: &Error) {
+pub(crate) fn error(error: &Error) {
     let mut stderr = anstream::stderr();
     let _ = writeln!(stderr, "{} {error}", "error:".red().bold());
     if let Some(hint) = error.hint() {

@@ -7,10 +7,10 @@ use owo_colors::{AnsiColors, OwoColorize as _};
 const STATE: &str = "state";
 
 /// A table with a header and no lines.
-pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(crate) fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
     let mut table = Table::new();
     table
-        .load_preset(presets::NOTHING)
+        .load_style(presets::NOTHING)
         .set_content_arrangement(ContentArrangement::Disabled)
         .set_header(header.map(str::to_uppercase));
     for row in rows {
@@ -31,7 +31,7 @@ pub fn table<const N: usize>(header: [&str; N], rows: impl IntoIterator<Item = [
 }
 
 /// Facts about one thing, a line each; those without a value are left out.
-pub fn facts<'a>(facts: impl IntoIterator<Item = (&'a str, Option<String>)>) -> String {
+pub(crate) fn facts<'a>(facts: impl IntoIterator<Item = (&'a str, Option<String>)>) -> String {
     let facts: Vec<(&str, String)> = facts
         .into_iter()
         .filter_map(|(name, value)| Some((name, value.filter(|value| !value.is_empty())?)))
@@ -81,7 +81,7 @@ fn table_color(color: AnsiColors) -> Color {
 }
 
 /// Text without control characters: names come from other people and must not drive the terminal.
-pub fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     text.chars()
         .map(|c| if c.is_control() { '\u{fffd}' } else { c })
         .collect()

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 /// How long ago an ISO 8601 time was, such as `3m ago`; the text itself if it is none.
-pub fn ago(text: &str, now: DateTime<Utc>) -> String {
+pub(crate) fn ago(text: &str, now: DateTime<Utc>) -> String {
     match parse(text) {
         Some(at) => match (now - at).num_seconds() {
             seconds if seconds < 0 => "now".to_owned(),
@@ -14,7 +14,7 @@ pub fn ago(text: &str, now: DateTime<Utc>) -> String {
 }
 
 /// The time between two ISO 8601 times; until now if the second is none.
-pub fn duration(from: &str, to: Option<&str>, now: DateTime<Utc>) -> Option<String> {
+pub(crate) fn duration(from: &str, to: Option<&str>, now: DateTime<Utc>) -> Option<String> {
     let end = match to {
         Some(text) => parse(text)?,
         None => now,
