@@ -36,6 +36,7 @@ pub(crate) enum ArtifactState {
 #[graphql(rename_items = "SCREAMING_SNAKE_CASE")]
 pub(crate) enum ArtifactDigestAlgorithm {
     /// MD5.
+    #[graphql(name = "MANIFEST_MD5")]
     ManifestMd5,
     /// 128-bit XXH.
     #[graphql(name = "MANIFEST_XXH128")]
