@@ -111,7 +111,12 @@ pub(crate) fn client(base_url: String, key: String) -> Result<Client> {
 }
 
 /// An agent of this program.
-pub(crate) fn new_agent(config: AgentConfig, client: Client, state_directory: PathBuf, take_over: bool) -> Result<Agent> {
+pub(crate) fn new_agent(
+    config: AgentConfig,
+    client: Client,
+    state_directory: PathBuf,
+    take_over: bool,
+) -> Result<Agent> {
     let program = std::env::current_exe()
         .map_err(|error| Error::failure(format!("cannot find this program's own file: {error}")))?;
     let hostname = rustix::system::uname().nodename().to_string_lossy().into_owned();

@@ -314,7 +314,10 @@ fn describe(queue: &Queue, context: &Context) -> String {
         .collect();
     let known = queue.counts.is_some();
     let entity = document.entity.clone().unwrap_or_default();
-    let pretty = |value: &Value| (!value.is_null()).then(|| serde_json::to_string_pretty(value).unwrap_or_default());
+    let pretty = |value: &Value| {
+        let given = !value.is_null() && value.as_object().is_none_or(|map| !map.is_empty());
+        given.then(|| serde_json::to_string_pretty(value).unwrap_or_default())
+    };
     table::facts([
         ("name", Some(queue.name.clone())),
         ("entity", Some(entity.clone())),
