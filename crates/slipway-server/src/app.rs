@@ -15,6 +15,7 @@ use crate::graphql::ApiSchema;
 use crate::hub::Hub;
 use crate::lookup::Lookup;
 use crate::options::ServerOptions;
+use crate::pages::Guesses;
 use crate::run_log;
 
 /// Tells the time. Tests set their own.
@@ -72,6 +73,8 @@ pub(crate) struct App {
     pub(crate) run_log: run_log::Hub,
     /// True once the server is asked to end: event streams end then.
     pub(crate) shutdown: watch::Sender<bool>,
+    /// Slows down guessing of passwords.
+    pub(crate) guesses: Guesses,
 }
 
 impl App {
@@ -94,6 +97,7 @@ impl App {
             store,
             blobs,
             run_log: run_log::Hub::default(),
+            guesses: Guesses::default(),
             signer: Signer::new(&signing_key),
             shutdown: watch::channel(false).0,
             clock,

@@ -22,6 +22,7 @@ mod manifest;
 mod metrics;
 mod options;
 mod output;
+mod pages;
 mod run_history;
 mod run_log;
 mod server;

@@ -59,6 +59,7 @@ mod tests {
                 service_of: None,
                 default_entity: "alice".into(),
                 created_at: 0,
+                disabled: false,
             },
             key_id: 1,
             credential: Credential::User,

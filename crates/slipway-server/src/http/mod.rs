@@ -45,6 +45,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .merge(crate::output::routes())
         .merge(crate::uploads::routes())
         .route("/metrics", get(crate::metrics::get_metrics))
+        .merge(crate::pages::routes())
         // The client's telemetry probe: 404 makes it go quiet.
         .route("/sdk/otel/{*path}", any(not_found))
         .fallback(not_found)

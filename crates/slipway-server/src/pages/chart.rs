@@ -120,7 +120,11 @@ mod tests {
     #[test]
     fn gaps_stay_gaps_and_lone_points_are_dots() {
         let svg = draw(&[(0.0, 1.0), (1.0, 2.0), (2.0, f64::NAN), (3.0, 3.0)]);
-        assert_eq!((svg.matches("<polyline").count(), svg.matches("<circle").count()), (1, 1), "{svg}");
+        assert_eq!(
+            (svg.matches("<polyline").count(), svg.matches("<circle").count()),
+            (1, 1),
+            "{svg}"
+        );
     }
 
     #[test]

@@ -141,6 +141,26 @@ pub(crate) fn warning() -> Markup {
     )
 }
 
+/// An active queue: a disc.
+#[must_use]
+pub(crate) fn active() -> Markup {
+    svg(r#"<circle cx="8" cy="8" r="4.4" fill="currentColor"/>"#)
+}
+
+/// A queue that no agent serves: a dashed ring.
+#[must_use]
+pub(crate) fn inactive() -> Markup {
+    svg(
+        r#"<circle cx="8" cy="8" r="4.6" fill="none" stroke="currentColor" stroke-width="1.6" stroke-dasharray="2.4 1.6"/>"#,
+    )
+}
+
+/// A paused queue: bars.
+#[must_use]
+pub(crate) fn paused() -> Markup {
+    svg(r#"<path d="M5.6 4v8M10.4 4v8" stroke="currentColor" stroke-width="2.2" stroke-linecap="round"/>"#)
+}
+
 /// The product's mark: a ship on a slipway.
 #[must_use]
 pub(crate) fn mark() -> Markup {
@@ -175,7 +195,9 @@ pub(crate) fn key() -> Markup {
 }
 
 fn svg(content: &str) -> Markup {
-    PreEscaped(format!(r#"<svg class="icon" viewBox="0 0 16 16" aria-hidden="true">{content}</svg>"#))
+    PreEscaped(format!(
+        r#"<svg class="icon" viewBox="0 0 16 16" aria-hidden="true">{content}</svg>"#
+    ))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 mod content;
 mod links;
 
-pub(crate) use content::content_type;
+pub(crate) use content::{content_type, percent_encode};
 pub(crate) use links::Links;
 
 use std::sync::Arc;

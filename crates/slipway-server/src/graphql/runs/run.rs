@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object, SimpleObject};
 use serde_json::{Map, Value, json};
+use slipway_model::id::RunName;
 use slipway_model::run::RunState;
 use slipway_store::blobs::Method;
 use slipway_store::run_data::Stream;
@@ -12,10 +13,12 @@ use super::super::artifacts::ArtifactConnection;
 use super::super::context::RequestContext as _;
 use super::super::files::{File, FileConnection, Slice, like, page_size};
 use super::super::identity::User;
+use super::super::items::RunQueueItem;
 use super::super::page::PageInfo;
 use super::super::scalars::{DateTime, Int64, Json, JsonString};
 use super::super::{Project, Result};
 use crate::console::ConsoleLine;
+use crate::uploads::percent_encode;
 use crate::{ApiError, access, run_history};
 
 /// How many lines a resuming client gets of the end of each stream.
@@ -278,6 +281,23 @@ impl Run {
                 end_cursor,
             },
         })
+    }
+
+    /// The queue item that launched it, if the caller may see that.
+    #[graphql(visible = "super::super::additions")]
+    async fn queue_item(&self, ctx: &Context<'_>) -> Result<Option<RunQueueItem>> {
+        match self.0.item {
+            Some(id) => RunQueueItem::find(ctx, &id.to_string()).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The address of its page.
+    #[graphql(visible = "super::super::additions")]
+    async fn url(&self, ctx: &Context<'_>) -> String {
+        let RunName { entity, project, run } = &self.0.name;
+        let segments = [entity.as_str(), project, "runs", run].map(percent_encode);
+        format!("{}/{}", ctx.caller().base_url, segments.join("/"))
     }
 
     /// Files that the run uploaded: those named, or those that match a pattern with `%` and `_`.
