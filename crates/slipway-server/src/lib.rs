@@ -27,6 +27,8 @@ mod run_history;
 mod run_log;
 mod server;
 mod streams;
+#[cfg(test)]
+mod testing;
 mod uploads;
 
 pub use app::Clock;

@@ -21,10 +21,11 @@ mod wording;
 
 pub(crate) use context::Caller;
 pub(crate) use handler::post_graphql;
+pub(crate) use names::check_run_id;
 
 use std::sync::Arc;
 
-use async_graphql::{Context, EmptySubscription, MergedObject, Schema};
+use async_graphql::{Context, EmptySubscription, MergedObject, Schema, SchemaBuilder};
 
 /// What resolvers answer. The error keeps its code on the way out: see [`handler`].
 pub(crate) type Result<T> = std::result::Result<T, crate::ApiError>;
@@ -106,11 +107,16 @@ impl Entity {
 }
 
 /// Builds the schema.
-#[must_use]
 pub(crate) fn schema() -> ApiSchema {
+    builder().finish()
+}
+
+fn builder() -> SchemaBuilder<Query, Mutation, EmptySubscription> {
     Schema::build(Query::default(), Mutation::default(), EmptySubscription)
         .limit_depth(MAX_DEPTH)
         .limit_complexity(MAX_COMPLEXITY)
         .limit_directives(8)
-        .finish()
 }
+
+#[cfg(test)]
+mod tests;

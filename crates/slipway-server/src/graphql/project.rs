@@ -148,4 +148,17 @@ impl ProjectCore {
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
     }
+
+    /// Sweeps are not kept by this server: always null, which clients take for an unknown sweep.
+    async fn sweep(&self, #[graphql(name = "sweepName")] _sweep_name: Option<String>) -> Option<Sweep> {
+        None
+    }
+}
+
+/// A sweep. None exist; the type is part of the contract.
+#[derive(SimpleObject)]
+pub(crate) struct Sweep {
+    id: ID,
+    name: String,
+    state: String,
 }

@@ -1,7 +1,7 @@
 //! Making, changing, pausing and deleting queues.
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
-use serde_json::{Value, json};
+use serde_json::Value;
 use slipway_model::config::{parse_config, stored_config};
 use slipway_model::id::{QueueId, RevisionId};
 use slipway_model::queue::{
@@ -385,6 +385,8 @@ struct PauseRunQueuePayload {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]

@@ -1,0 +1,145 @@
+//! Who may do what, over GraphQL.
+
+use serde_json::json;
+use slipway_model::identity::Role;
+
+use super::{START, TestServer};
+
+#[tokio::test]
+async fn outsiders_learn_nothing_of_a_queue() {
+    let server = TestServer::new().await;
+    let alice = server.user("alice").await;
+    let bob = server.user("bob").await;
+    let queue = server.queue(&alice, "alice", "q").await;
+    let names = json!({"entityName": "alice", "projectName": "model-registry", "runQueue": "q"});
+    let found = server.official(&bob, "GetRunQueueMetadata", names).await.data();
+    assert_eq!(found["project"], json!(null));
+    let found = server
+        .official(&bob, "EntityIsTeam", json!({"entity": "alice"}))
+        .await
+        .data();
+    assert_eq!(found["entity"], json!(null));
+    let listed = server.graphql(&bob, "{ runQueues { name } }", json!({})).await.data();
+    assert_eq!(listed["runQueues"], json!([]));
+
+    let push = json!({
+        "entityName": "alice", "projectName": "model-registry", "queueName": "q",
+        "runSpec": json!({"docker": {"docker_image": "a"}}).to_string(),
+    });
+    assert_eq!(server.official(&bob, "pushToRunQueueByName", push).await.error().0, 404);
+    assert_eq!(
+        server
+            .official(&bob, "DeleteRunQueue", json!({"id": queue}))
+            .await
+            .error()
+            .0,
+        404
+    );
+    let header = [("use-admin-privileges", "true")];
+    let viewer = server
+        .graphql_as(&bob, &header, "{ entity(name: \"alice\") { id } }", json!({}))
+        .await;
+    assert_eq!(viewer.data()["entity"], json!(null), "the header grants nothing");
+}
+
+#[tokio::test]
+async fn roles_decide_in_a_team() {
+    let server = TestServer::new().await;
+    let admin = server.user("admin").await;
+    let member = server.user("member").await;
+    let viewer = server.user("viewer").await;
+    let store = &server.app.store;
+    store.create_team("team", "admin", START).await.expect("a team");
+    store
+        .set_member("team", "member", Some(Role::Member))
+        .await
+        .expect("a member");
+    store
+        .set_member("team", "viewer", Some(Role::Viewer))
+        .await
+        .expect("a viewer");
+    server.queue(&admin, "team", "q").await;
+
+    let upsert = json!({
+        "entityName": "team", "projectName": "model-registry", "queueName": "q",
+        "resourceType": "local-container", "resourceConfig": "{}",
+    });
+    let push = json!({
+        "entityName": "team", "projectName": "model-registry", "queueName": "q",
+        "runSpec": json!({"docker": {"docker_image": "a"}}).to_string(),
+    });
+    for (key, may_edit, may_push) in [(&admin, 200, 200), (&member, 403, 200), (&viewer, 403, 403)] {
+        let edited = server.official(key, "UpsertRunQueue", upsert.clone()).await;
+        assert_eq!(edited.status.as_u16(), may_edit);
+        let pushed = server.official(key, "pushToRunQueueByName", push.clone()).await;
+        assert_eq!(pushed.status.as_u16(), may_push);
+        pushed.delivered();
+    }
+}
+
+#[tokio::test]
+async fn only_a_service_account_acts_for_a_member_of_its_team() {
+    let server = TestServer::new().await;
+    let admin = server.user("admin").await;
+    server.user("member").await;
+    server.user("stranger").await;
+    let store = &server.app.store;
+    store.create_team("team", "admin", START).await.expect("a team");
+    store
+        .set_member("team", "member", Some(Role::Member))
+        .await
+        .expect("a member");
+    let service = server.service("robot", "team").await;
+    server.queue(&admin, "team", "q").await;
+    let push = "mutation($s: JSONString!) { pushToRunQueueByName(input: {entityName: \"team\", queueName: \"q\", \
+                runSpec: $s}) { item { author } } }";
+    let spec = json!({"s": json!({"docker": {"docker_image": "a"}}).to_string()});
+    for (key, named, author) in [
+        (&service, "member", "member"),
+        (&service, "stranger", "robot"),
+        (&admin, "member", "admin"),
+    ] {
+        let headers = [("x-wandb-username", named)];
+        let pushed = server.graphql_as(key, &headers, push, spec.clone()).await;
+        assert_eq!(
+            pushed.data()["pushToRunQueueByName"]["item"]["author"],
+            author,
+            "{named}"
+        );
+        pushed.delivered();
+    }
+}
+
+#[tokio::test]
+async fn a_revoked_key_ends_at_once() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    let viewer = server.official(&key, "GetViewer", json!({})).await.data();
+    let id = viewer["viewer"]["apiKeys"]["edges"][0]["node"]["id"].clone();
+    server
+        .graphql(
+            &key,
+            "mutation($id: ID!) { revokeApiKey(input: {id: $id}) { success } }",
+            json!({"id": id}),
+        )
+        .await
+        .data();
+    assert_eq!(server.official(&key, "Viewer", json!({})).await.error().0, 401);
+}
+
+#[tokio::test]
+async fn administrators_make_users_and_teams_and_others_do_not() {
+    let server = TestServer::new().await;
+    let root = server.admin("root").await;
+    let alice = server.user("alice").await;
+    let create = "mutation($n: String!) { createUser(input: {username: $n}) { user { username entity } apiKey } }";
+    let refused = server.graphql(&alice, create, json!({"n": "bob"})).await;
+    assert_eq!(refused.error().0, 403);
+    let made = server.graphql(&root, create, json!({"n": "bob"})).await.data();
+    assert_eq!(made["createUser"]["user"], json!({"username": "bob", "entity": "bob"}));
+    let key = made["createUser"]["apiKey"].as_str().expect("a key").to_owned();
+    let viewer = server.official(&key, "Viewer", json!({})).await.data();
+    assert_eq!(viewer["viewer"]["username"], "bob");
+    let again = server.graphql(&root, create, json!({"n": "bob"})).await;
+    assert_eq!(again.error().0, 409);
+}

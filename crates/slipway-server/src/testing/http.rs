@@ -1,0 +1,164 @@
+//! What holds for every request.
+
+use axum::body::Body;
+use axum::http::{Request, header};
+use serde_json::json;
+
+use super::{TestServer, basic};
+use crate::options::{RateLimit, ServerOptions};
+
+#[tokio::test]
+async fn malformed_graphql_is_the_callers_fault_and_says_why() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    let post = |body: String| {
+        Request::post("/graphql")
+            .header(header::AUTHORIZATION, basic(&key))
+            .body(Body::from(body))
+            .expect("a request")
+    };
+    let deep = format!("{{ viewer {}", "{ teams ".repeat(400));
+    let cases = [
+        (String::new(), "not GraphQL JSON"),
+        ("{".to_owned(), "not GraphQL JSON"),
+        ("[{\"query\": \"{viewer{id}}\"}]".to_owned(), "batches"),
+        (json!({}).to_string(), "no `query`"),
+        (json!({"query": "{"}).to_string(), ""),
+        (json!({"query": deep}).to_string(), ""),
+        (
+            json!({"query": "{ viewer { nope } }"}).to_string(),
+            "Cannot query field \"nope\" on type \"User\".",
+        ),
+        (
+            json!({"query": "query($a: String!) { entity(name: $a) { id } }"}).to_string(),
+            "Variable \"$a\" of required type \"String!\" was not provided.",
+        ),
+        (
+            json!({"query": "{ viewer { id } }", "variables": []}).to_string(),
+            "`variables` must be",
+        ),
+    ];
+    for (body, message) in cases {
+        let answer = server.send(post(body.clone())).await;
+        let (status, code, text) = answer.error();
+        let short: String = body.chars().take(80).collect();
+        assert_eq!((status, code.as_str()), (400, "BAD_USER_INPUT"), "{short}: {text}");
+        assert!(text.contains(message), "{short}: {text}");
+    }
+    let unknown_variable = json!({"query": "{ viewer { username } }", "variables": {"undeclared": 1}});
+    let answer = server.send(post(unknown_variable.to_string())).await;
+    assert_eq!(answer.data()["viewer"]["username"], "alice");
+}
+
+#[tokio::test]
+async fn a_body_above_the_limit_is_413_with_the_limit() {
+    let server = TestServer::with(ServerOptions {
+        max_body: 1_000,
+        ..ServerOptions::default()
+    })
+    .await;
+    let key = server.user("alice").await;
+    let query = format!("{{ viewer {{ id }} }} # {}", "x".repeat(2_000));
+    let (status, code, message) = server.graphql(&key, &query, json!({})).await.error();
+    assert_eq!((status, code.as_str()), (413, "TOO_LARGE"));
+    assert!(message.contains("1000"), "{message}");
+}
+
+#[tokio::test]
+async fn credentials_are_needed_and_their_absence_is_401() {
+    let server = TestServer::new().await;
+    let request = Request::post("/graphql")
+        .body(Body::from(json!({"query": "{ viewer { id } }"}).to_string()))
+        .expect("a request");
+    assert_eq!(server.send(request).await.error().0, 401);
+    let (status, code, message) = server
+        .graphql("not-a-key", "{ viewer { id } }", json!({}))
+        .await
+        .error();
+    assert_eq!((status, code.as_str()), (401, "UNAUTHENTICATED"));
+    assert!(!message.contains("not-a-key"));
+}
+
+#[tokio::test]
+async fn unknown_paths_are_404_and_health_answers() {
+    let server = TestServer::new().await;
+    let get = |path: &str| Request::get(path).body(Body::empty()).expect("a request");
+    for (path, status) in [
+        ("/healthz", 200),
+        ("/readyz", 200),
+        ("/ready", 200),
+        ("/metrics", 200),
+        ("/sdk/otel/v1/metrics", 404),
+        ("/slipway/v1/nothing", 404),
+        ("/graphql", 405),
+    ] {
+        let answer = server.send(get(path)).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}");
+        assert!(answer.headers.contains_key("x-request-id"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_asks_too_often_is_told_when_to_come_back() {
+    let server = TestServer::with(ServerOptions {
+        rate_limit: Some(RateLimit {
+            per_second: 1.0,
+            burst: 1.0,
+        }),
+        ..ServerOptions::default()
+    })
+    .await;
+    let key = server.user("alice").await;
+    server.official(&key, "Viewer", json!({})).await.data();
+    let refused = server.official(&key, "Viewer", json!({})).await;
+    assert_eq!(refused.status.as_u16(), 429);
+    assert!(refused.headers.contains_key(header::RETRY_AFTER));
+    server.pass(1_000);
+    server.official(&key, "Viewer", json!({})).await.data();
+}
+
+#[tokio::test]
+async fn output_is_appended_once_and_read_back() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "q").await;
+    let spec = json!({"docker": {"docker_image": "a"}});
+    let id = super::items::push(&server, &key, "q", &spec).await;
+    let popped = super::items::pop(&server, &key, "q").await;
+    let handle = popped["runQueueItemId"].as_str().expect("a handle").to_owned();
+    let append = |handle: &str, offset: i64, text: &'static [u8]| {
+        Request::post(format!("/slipway/v1/items/{handle}/output?attempt=1&offset={offset}"))
+            .header(header::AUTHORIZATION, basic(&key))
+            .body(Body::from(text))
+            .expect("a request")
+    };
+    for (offset, text, status, end) in [
+        (0, &b"one\n"[..], 200, 4),
+        (0, &b"one\n"[..], 200, 4),
+        (4, &b"two\n"[..], 200, 8),
+        (9, &b"late"[..], 409, 8),
+    ] {
+        let answer = server.send(append(&handle, offset, text)).await;
+        assert_eq!((answer.status.as_u16(), &answer.json()["end"]), (status, &json!(end)));
+    }
+    assert_eq!(server.send(append(&id, 8, b"x")).await.status.as_u16(), 404, "no lease");
+
+    let read = Request::get(format!("/slipway/v1/items/{id}/output?from=4"))
+        .header(header::AUTHORIZATION, basic(&key))
+        .body(Body::empty())
+        .expect("a request");
+    let read = server.send(read).await;
+    assert_eq!(read.body, b"two\n");
+    let output = server
+        .graphql(
+            &key,
+            "query($i: ID!) { runQueueItem(id: $i) { output { offset end text complete } } }",
+            json!({"i": id}),
+        )
+        .await
+        .data();
+    assert_eq!(
+        output["runQueueItem"]["output"],
+        json!({"offset": 0, "end": 8, "text": "one\ntwo\n", "complete": false})
+    );
+}

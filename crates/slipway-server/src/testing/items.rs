@@ -1,0 +1,307 @@
+//! The life of an item over GraphQL.
+
+use serde_json::{Value, json};
+
+use super::TestServer;
+
+/// Pushes with the official document; returns the item's id.
+pub(super) async fn push(server: &TestServer, key: &str, queue: &str, spec: &Value) -> String {
+    let answer = push_answer(server, key, queue, spec).await;
+    let id = answer.data()["pushToRunQueueByName"]["runQueueItemId"].clone();
+    answer.delivered();
+    id.as_str().expect("the item's id").to_owned()
+}
+
+async fn push_answer(server: &TestServer, key: &str, queue: &str, spec: &Value) -> super::Answer {
+    server
+        .official(
+            key,
+            "pushToRunQueueByName",
+            json!({
+                "entityName": "alice", "projectName": "model-registry", "queueName": queue,
+                "runSpec": spec.to_string(),
+            }),
+        )
+        .await
+}
+
+/// Pops with the official document.
+pub(super) async fn pop(server: &TestServer, key: &str, queue: &str) -> Value {
+    let popped = server
+        .official(
+            key,
+            "popFromRunQueue",
+            json!({"entity": "alice", "project": "model-registry", "queueName": queue, "launchAgentId": null}),
+        )
+        .await;
+    popped.data()["popFromRunQueue"].clone()
+}
+
+async fn state(server: &TestServer, key: &str, id: &str) -> Value {
+    let found = server
+        .official(
+            key,
+            "GetRunQueueItem",
+            json!({"projectName": "model-registry", "entityName": "alice", "runQueue": "q", "itemId": id}),
+        )
+        .await;
+    found.data()["project"]["runQueue"]["runQueueItem"].clone()
+}
+
+fn image(tag: &str) -> Value {
+    json!({"docker": {"docker_image": format!("busybox:{tag}")}, "project": "proj"})
+}
+
+#[tokio::test]
+async fn an_item_goes_from_the_queue_to_a_named_run() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "q").await;
+    let id = push(&server, &key, "q", &image("1")).await;
+    assert_eq!(
+        state(&server, &key, &id).await,
+        json!({"id": id, "state": "PENDING", "associatedRunId": null})
+    );
+
+    let popped = pop(&server, &key, "q").await;
+    assert_eq!(popped["runSpec"]["author"], "alice");
+    assert_eq!(
+        popped["runSpec"]["resource"], "local-container",
+        "an object, not a string"
+    );
+    let run_key = popped["runSpec"]["_wandb_api_key"].as_str().expect("a run key");
+    assert!(run_key.starts_with("slipway_run-"));
+    let handle = popped["runQueueItemId"].clone();
+    assert_eq!(pop(&server, &key, "q").await, json!(null), "the queue is empty");
+
+    let ack = json!({"itemId": handle, "runId": "run1"});
+    for _ in 0..2 {
+        let acked = server.official(&key, "ackRunQueueItem", ack.clone()).await.data();
+        assert_eq!(acked["ackRunQueueItem"]["success"], true, "idempotent");
+    }
+    let other = json!({"itemId": handle, "runId": "run2"});
+    let acked = server.official(&key, "ackRunQueueItem", other).await.data();
+    assert_eq!(acked["ackRunQueueItem"]["success"], false, "another run");
+    assert_eq!(
+        state(&server, &key, &id).await,
+        json!({"id": id, "state": "CLAIMED", "associatedRunId": "run1"})
+    );
+
+    // The job's own key reads what alice reads, and may not launch.
+    let viewer = server.official(run_key, "Viewer", json!({})).await.data();
+    assert_eq!(viewer["viewer"]["username"], "alice");
+    let (status, code, message) = push_answer(&server, run_key, "q", &image("2")).await.error();
+    assert_eq!((status, code.as_str()), (403, "FORBIDDEN"));
+    assert!(message.contains("run key"), "{message}");
+
+    let failed = server
+        .official(
+            &key,
+            "failRunQueueItem",
+            json!({"runQueueItemId": handle, "message": "no", "stage": "run", "filePaths": null}),
+        )
+        .await
+        .data();
+    assert_eq!(failed["failRunQueueItem"]["success"], true);
+    assert_eq!(state(&server, &key, &id).await["state"], "FAILED");
+
+    // Ten minutes later the job's key has ended.
+    server.pass(601_000);
+    let (status, code, _) = server.official(run_key, "Viewer", json!({})).await.error();
+    assert_eq!((status, code.as_str()), (401, "UNAUTHENTICATED"));
+}
+
+#[tokio::test]
+async fn a_plain_item_id_holds_no_lease() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "q").await;
+    let id = push(&server, &key, "q", &image("1")).await;
+    pop(&server, &key, "q").await;
+    let acked = server
+        .official(&key, "ackRunQueueItem", json!({"itemId": id, "runId": "r"}))
+        .await
+        .data();
+    assert_eq!(acked["ackRunQueueItem"]["success"], false);
+}
+
+#[tokio::test]
+async fn a_lost_answer_is_absorbed_and_a_delivered_one_is_not() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "q").await;
+    let id_of = |answer: &super::Answer| answer.data()["pushToRunQueueByName"]["runQueueItemId"].clone();
+
+    let lost = push_answer(&server, &key, "q", &image("1")).await;
+    let first = id_of(&lost);
+    drop(lost);
+    let again = push_answer(&server, &key, "q", &image("1")).await;
+    assert_eq!(id_of(&again), first, "sent again after a lost answer");
+    again.delivered();
+
+    let wanted = push_answer(&server, &key, "q", &image("1")).await;
+    assert_ne!(id_of(&wanted), first, "a second item on purpose");
+    let other = push_answer(&server, &key, "q", &image("2")).await;
+    assert_ne!(id_of(&other), first);
+}
+
+#[tokio::test]
+async fn an_idempotency_key_names_one_item() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "q").await;
+    let push = "mutation($spec: JSONString!, $k: String) { pushToRunQueueByName(input: {entityName: \"alice\", \
+                queueName: \"q\", runSpec: $spec, idempotencyKey: $k}) { runQueueItemId item { state position } } }";
+    let variables = json!({"spec": image("1").to_string(), "k": "k1"});
+    let one = server.graphql(&key, push, variables.clone()).await.data();
+    let two = server.graphql(&key, push, variables).await.data();
+    assert_eq!(one, two);
+    assert_eq!(
+        one["pushToRunQueueByName"]["item"],
+        json!({"state": "PENDING", "position": 1})
+    );
+}
+
+#[tokio::test]
+async fn a_dry_run_shows_the_final_spec_and_stores_nothing() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "q").await;
+    let push = "mutation($spec: JSONString!) { pushToRunQueueByName(input: {entityName: \"alice\", queueName: \"q\", \
+                runSpec: $spec, dryRun: true}) { runQueueItemId runSpec item { id } origins } }";
+    let answer = server
+        .graphql(&key, push, json!({"spec": image("1").to_string()}))
+        .await
+        .data();
+    let payload = &answer["pushToRunQueueByName"];
+    assert_eq!(payload["runQueueItemId"], json!(null));
+    assert_eq!(payload["item"], json!(null));
+    let spec: Value = serde_json::from_str(payload["runSpec"].as_str().expect("text")).expect("JSON");
+    assert_eq!(spec["resource"], "local-container");
+    assert_eq!(pop(&server, &key, "q").await, json!(null));
+}
+
+#[tokio::test]
+async fn items_run_by_priority_and_people_cancel_retry_and_move_them() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "q").await;
+    server.queue(&key, "alice", "q2").await;
+    let ids = server
+        .graphql(
+            &key,
+            "mutation($items: [PushRunQueueItemInput!]!) { pushRunQueueItems(input: {entityName: \"alice\", \
+             projectName: \"model-registry\", queueName: \"q\", items: $items}) { runQueueItemIds } }",
+            json!({"items": [
+                {"runSpec": image("low").to_string(), "priority": 3},
+                {"runSpec": image("medium").to_string()},
+                {"runSpec": image("critical").to_string(), "priority": 0},
+            ]}),
+        )
+        .await
+        .data()["pushRunQueueItems"]["runQueueItemIds"]
+        .clone();
+    let waiting = server
+        .graphql(
+            &key,
+            "{ runQueues { name items(waiting: true) { edges { node { id } } } } }",
+            json!({}),
+        )
+        .await
+        .data();
+    let order: Vec<&Value> = waiting["runQueues"]
+        .as_array()
+        .expect("queues")
+        .iter()
+        .filter(|queue| queue["name"] == "q")
+        .flat_map(|queue| queue["items"]["edges"].as_array().expect("edges"))
+        .map(|edge| &edge["node"]["id"])
+        .collect();
+    assert_eq!(order, [&ids[2], &ids[1], &ids[0]]);
+
+    let moved = server
+        .graphql(
+            &key,
+            "mutation($id: ID!) { moveRunQueueItem(input: {runQueueItemId: $id, queueName: \"q2\", priority: 1}) \
+             { item { queueName priority } } }",
+            json!({"id": ids[0]}),
+        )
+        .await
+        .data();
+    assert_eq!(
+        moved["moveRunQueueItem"]["item"],
+        json!({"queueName": "q2", "priority": 1})
+    );
+
+    let cancelled = server
+        .graphql(
+            &key,
+            "mutation($id: ID!) { cancelRunQueueItem(input: {runQueueItemId: $id}) { item { state label } } }",
+            json!({"id": ids[1]}),
+        )
+        .await
+        .data();
+    assert_eq!(
+        cancelled["cancelRunQueueItem"]["item"],
+        json!({"state": "KILLED", "label": "Killed"})
+    );
+
+    let retried = server
+        .graphql(
+            &key,
+            "mutation($id: ID!) { retryRunQueueItem(input: {runQueueItemId: $id}) \
+             { item { id state label waitReason { code } } } }",
+            json!({"id": ids[1]}),
+        )
+        .await
+        .data();
+    let item = &retried["retryRunQueueItem"]["item"];
+    assert_ne!(item["id"], ids[1]);
+    assert_eq!(item["label"], "Idle", "no agent serves the queue");
+    assert_eq!(item["waitReason"]["code"], "no-agent");
+
+    let events = server
+        .graphql(
+            &key,
+            "query($id: ID!) { runQueueItem(id: $id) { events { kind actor } } }",
+            json!({"id": ids[1]}),
+        )
+        .await
+        .data();
+    let kinds: Vec<&str> = events["runQueueItem"]["events"]
+        .as_array()
+        .expect("events")
+        .iter()
+        .filter_map(|event| event["kind"].as_str())
+        .collect();
+    assert_eq!(kinds, ["pushed", "killed"]);
+}
+
+#[tokio::test]
+async fn bad_pushes_are_refused_with_the_reason() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "q").await;
+    let mut with_key = image("1");
+    with_key["_wandb_api_key"] = json!("secret");
+    let mut other_entity = image("1");
+    other_entity["entity"] = json!("bob");
+    let cases = [
+        ("q", json!({}), 400, "BAD_USER_INPUT"),
+        ("q", json!([]), 400, "BAD_USER_INPUT"),
+        ("q", with_key, 400, "BAD_USER_INPUT"),
+        ("q", other_entity, 404, "NOT_FOUND"),
+        (
+            "q",
+            json!({"job": "a/b/c", "resource": "kubernetes"}),
+            400,
+            "BAD_USER_INPUT",
+        ),
+        ("nowhere", image("1"), 404, "NOT_FOUND"),
+    ];
+    for (queue, spec, status, code) in cases {
+        let error = push_answer(&server, &key, queue, &spec).await.error();
+        assert_eq!((error.0, error.1.as_str()), (status, code), "{spec}: {}", error.2);
+        assert!(!error.2.contains("secret"), "{}", error.2);
+    }
+}
