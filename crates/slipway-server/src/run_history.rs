@@ -4,6 +4,7 @@
 //! part.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 use slipway_model::id::RunName;
@@ -135,24 +136,57 @@ pub(crate) async fn sampled(store: &Store, run: &RunName, stream: Stream, sample
     Ok(sampler.finish())
 }
 
-/// At most `samples` rows that have all of the keys, reduced to these, evenly spaced.
+/// At most `samples` rows of a range of steps that have all of the keys, reduced to these, evenly
+/// spaced.
 ///
 /// # Errors
 /// If the store cannot be read.
-pub(crate) async fn sampled_keys(store: &Store, run: &RunName, keys: &[String], samples: usize) -> Result<Vec<Row>> {
+pub(crate) async fn sampled_keys(
+    store: &Store,
+    run: &RunName,
+    keys: &[String],
+    steps: Range<i64>,
+    samples: usize,
+) -> Result<Vec<Row>> {
+    let from = match steps.start {
+        ..=0 => 0,
+        start => first_line_of_step(store, run, start).await?,
+    };
     let mut sampler = Sampler::new(samples);
-    scan(store, run, Stream::History, 0, |row| {
-        let picked: Option<Row> = keys
-            .iter()
-            .map(|key| row.get(key).map(|value| (key.clone(), value.clone())))
-            .collect();
-        if let Some(picked) = picked.filter(|picked| !picked.is_empty()) {
+    scan(store, run, Stream::History, from, |row| {
+        if step(&row).is_some_and(|step| step >= steps.end) {
+            return false;
+        }
+        if let Some(picked) = pick(&row, keys) {
             sampler.push(picked);
         }
         true
     })
     .await?;
     Ok(sampler.finish())
+}
+
+/// The first row that has all of the keys, reduced to these.
+///
+/// # Errors
+/// If the store cannot be read.
+pub(crate) async fn first_with(store: &Store, run: &RunName, keys: &[String]) -> Result<Option<Row>> {
+    let mut first = None;
+    scan(store, run, Stream::History, 0, |row| {
+        first = pick(&row, keys);
+        first.is_none()
+    })
+    .await?;
+    Ok(first)
+}
+
+/// A row reduced to the keys, if it has all of them.
+fn pick(row: &Row, keys: &[String]) -> Option<Row> {
+    let picked: Option<Row> = keys
+        .iter()
+        .map(|key| row.get(key).map(|value| (key.clone(), value.clone())))
+        .collect();
+    picked.filter(|picked| !picked.is_empty())
 }
 
 /// The rows from one step up to, not including, another, at most `limit`.

@@ -1,5 +1,6 @@
 //! A run as the wire shows it.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object, SimpleObject};
@@ -231,16 +232,27 @@ impl Run {
         Ok(texts(rows?))
     }
 
-    /// For each spec (`{"keys": [...], "samples": n}`) rows that have all of its keys, evenly spaced.
+    /// For each spec (`{"keys": [...], "samples": n, "minStep": n, "maxStep": n}`) rows that have all of
+    /// its keys, evenly spaced.
     async fn sampled_history(&self, ctx: &Context<'_>, specs: Vec<JsonString>) -> Result<Vec<Json>> {
         let mut answers = Vec::with_capacity(specs.len());
         for (index, spec) in specs.iter().enumerate() {
-            let (keys, samples) = read_spec(&spec.read(&format!("specs[{index}]"))?)?;
-            let rows = run_history::sampled_keys(ctx.store(), &self.0.name, &keys, samples).await;
+            let HistorySpec { keys, steps, samples } = read_spec(&spec.read(&format!("specs[{index}]"))?)?;
+            let rows = run_history::sampled_keys(ctx.store(), &self.0.name, &keys, steps, samples).await;
             let rows = rows?.into_iter().map(Value::Object);
             answers.push(Json(rows.collect()));
         }
         Ok(answers)
+    }
+
+    /// History that was moved to files, and where the rest begins. Nothing is moved here: the client
+    /// learns the first step and reads everything through `history` and `sampledHistory`.
+    async fn parquet_history(&self, ctx: &Context<'_>, live_keys: Vec<String>) -> Result<ParquetHistory> {
+        let first = run_history::first_with(ctx.store(), &self.0.name, &live_keys).await?;
+        Ok(ParquetHistory {
+            parquet_urls: Vec::new(),
+            live_data: first.into_iter().map(|row| Json(Value::Object(row))).collect(),
+        })
     }
 
     /// Console lines that the client sent: from the start, after a cursor, or the `last` ones.
@@ -419,6 +431,15 @@ impl From<slipway_store::run_data::Line> for LogLineEdge {
     }
 }
 
+/// Where a run's history is.
+#[derive(SimpleObject)]
+pub(crate) struct ParquetHistory {
+    /// Files that hold moved rows; always empty.
+    parquet_urls: Vec<String>,
+    /// The first of the other rows, reduced to the keys that were asked for; empty if there is none.
+    live_data: Vec<Json>,
+}
+
 fn texts(rows: Vec<run_history::Row>) -> Vec<JsonString> {
     rows.into_iter()
         .map(|row| JsonString(Value::Object(row).to_string()))
@@ -437,21 +458,32 @@ fn client_config(config: &str, keys: Option<&[String]>) -> Option<String> {
     Some(json!(picked).to_string())
 }
 
-/// Keys and number of samples of a spec.
-fn read_spec(spec: &Value) -> Result<(Vec<String>, usize)> {
+/// What a reader of history asks for.
+struct HistorySpec {
+    keys: Vec<String>,
+    steps: Range<i64>,
+    samples: usize,
+}
+
+fn read_spec(spec: &Value) -> Result<HistorySpec> {
     let keys = spec
         .get("keys")
         .and_then(Value::as_array)
         .map(|keys| keys.iter().filter_map(Value::as_str).map(str::to_owned).collect())
         .ok_or_else(|| ApiError::bad("a history spec needs `keys`, a list of metric names"))?;
-    let samples = match spec.get("samples") {
-        None | Some(Value::Null) => 500,
-        Some(samples) => samples
-            .as_u64()
-            .and_then(|samples| usize::try_from(samples).ok())
-            .ok_or_else(|| ApiError::bad(format!("samples: {samples} is not a number of rows")))?,
+    let number = |name: &str, absent: i64| match spec.get(name) {
+        None | Some(Value::Null) => Ok(absent),
+        Some(value) => value
+            .as_i64()
+            .filter(|number| *number >= 0)
+            .ok_or_else(|| ApiError::bad(format!("{name}: {value} is not a whole number of at least 0"))),
     };
-    Ok((keys, samples.min(MAX_SAMPLES)))
+    let samples = usize::try_from(number("samples", 500)?).unwrap_or(MAX_SAMPLES);
+    Ok(HistorySpec {
+        keys,
+        steps: number("minStep", 0)?..number("maxStep", i64::MAX)?,
+        samples: samples.min(MAX_SAMPLES),
+    })
 }
 
 #[cfg(test)]
@@ -479,10 +511,11 @@ mod tests {
             (json!({"keys": []}), Some((0, 500))),
             (json!({"keys": ["a"], "samples": 1_000_000_000}), Some((1, MAX_SAMPLES))),
             (json!({"keys": ["a"], "samples": -1}), None),
+            (json!({"keys": ["a"], "minStep": "1"}), None),
             (json!({}), None),
             (json!(null), None),
         ] {
-            let read = read_spec(&spec).ok().map(|(keys, samples)| (keys.len(), samples));
+            let read = read_spec(&spec).ok().map(|spec| (spec.keys.len(), spec.samples));
             assert_eq!(read, expected, "{spec}");
         }
     }
