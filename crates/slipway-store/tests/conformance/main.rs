@@ -6,12 +6,16 @@
 mod bed;
 
 mod agents;
+mod artifacts;
 mod engine;
 mod events;
+mod identity;
 mod leases;
 mod people;
 mod pushes;
 mod queues;
+mod run_data;
+mod runs;
 mod time;
 mod transitions;
 
