@@ -513,8 +513,9 @@ fn delete_slice(tx: &mut dyn Tx, id: QueueId, now: Millis) -> Result<Option<(u64
 
 fn counts(tx: &mut dyn Tx, id: QueueId) -> Result<QueueCounts> {
     let key = [Value::from(id.entity), Value::from(id.number)];
+    // Naming the priority leads both engines to the index of waiting items.
     let pending = tx.query_one(
-        "SELECT COUNT(*) FROM items WHERE entity_id = $1 AND queue_id = $2 AND state = 0",
+        "SELECT COUNT(*) FROM items WHERE entity_id = $1 AND queue_id = $2 AND state = 0 AND priority >= 0",
         &key,
     )?;
     // The first of each priority by index, instead of the least of all waiting items.

@@ -104,12 +104,12 @@ CREATE TABLE items (
     warning TEXT
     {postgres:, PRIMARY KEY (entity_id, id)}
 );
-CREATE INDEX items_ready ON items (queue_id, priority, id) WHERE state = 0;
+CREATE INDEX items_ready ON items (entity_id, queue_id, priority, id) WHERE state = 0;
 CREATE INDEX items_deadline ON items (deadline) WHERE deadline IS NOT NULL;
-CREATE INDEX items_held ON items (agent_id) WHERE state IN (1, 2, 3);
-CREATE INDEX items_active ON items (queue_id) WHERE state IN (1, 2, 3);
-CREATE INDEX items_succeeded ON items (queue_id, ended_at) WHERE state = 4;
-CREATE INDEX items_by_queue ON items (queue_id, id);
+CREATE INDEX items_held ON items (agent_entity_id, agent_id) WHERE state IN (1, 2, 3);
+CREATE INDEX items_active ON items (entity_id, queue_id) WHERE state IN (1, 2, 3);
+CREATE INDEX items_succeeded ON items (entity_id, queue_id, ended_at) WHERE state = 4;
+CREATE INDEX items_by_queue ON items (entity_id, queue_id, id);
 CREATE INDEX items_by_run ON items (run_id) WHERE run_id IS NOT NULL;
 
 CREATE TABLE item_specs (
@@ -148,5 +148,5 @@ CREATE TABLE events (
     detail TEXT NOT NULL
     {postgres:, PRIMARY KEY (entity_id, id)}
 );
-CREATE INDEX events_by_item ON events (item_id) WHERE item_id IS NOT NULL;
+CREATE INDEX events_by_item ON events (entity_id, item_id) WHERE item_id IS NOT NULL;
 {postgres:CREATE INDEX events_by_position ON events (major, id);}

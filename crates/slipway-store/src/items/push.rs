@@ -48,10 +48,11 @@ fn known(tx: &mut dyn Tx, queue: QueueId, items: &[NewItem], now: Millis) -> Res
         "$1",
         &[("place", Field::Int), ("key_id", Field::Int), ("token", Field::Text)],
     );
+    // SQLite keeps the order of a cross join: each record finds its push by the whole key.
     let sql = format!(
-        "SELECT r.place, p.item_id, p.at, COALESCE(i.delivered, 1), p.id FROM {records} AS r \
-         JOIN pushes AS p ON p.entity_id = $2 AND p.key_id = r.key_id AND p.token = r.token \
-         LEFT JOIN items AS i ON i.entity_id = p.entity_id AND i.id = p.item_id"
+        "SELECT r.place, p.item_id, p.at, COALESCE(i.delivered, 1), p.id FROM {records} AS r CROSS JOIN pushes AS p \
+         LEFT JOIN items AS i ON i.entity_id = p.entity_id AND i.id = p.item_id \
+         WHERE p.entity_id = $2 AND p.key_id = r.key_id AND p.token = r.token"
     );
     let rows = tx.query(&sql, params![serde_json::Value::from(asked).to_string(), queue.entity])?;
     let mut known = HashMap::new();

@@ -24,7 +24,7 @@ pub(crate) const USER: &str = "alice";
 pub(crate) struct Bed {
     pub(crate) store: Store,
     pub(crate) options: Options,
-    _place: Place,
+    place: Place,
 }
 
 enum Place {
@@ -79,7 +79,8 @@ impl Bed {
         let schema = Schema { url: url.clone(), name };
         schema.execute("CREATE SCHEMA $");
         let separator = if url.contains('?') { '&' } else { '?' };
-        let url = format!("{url}{separator}options=-csearch_path%3D{}", schema.name);
+        let name = &schema.name;
+        let url = format!("{url}{separator}application_name={name}&options=-csearch_path%3D{name}");
         let mut options = Options::postgres(url);
         if let slipway_store::Database::Postgres { connections, .. } = &mut options.database {
             *connections = 4;
@@ -98,10 +99,13 @@ impl Bed {
             password_hash: None,
         };
         store.create_user(user, T0).await.expect("a user");
-        Self {
-            store,
-            options,
-            _place: place,
+        Self { store, options, place }
+    }
+
+    /// On PostgreSQL, breaks every connection of the store; elsewhere there are none to break.
+    pub(crate) fn break_connections(&self) {
+        if let Place::Schema(schema) = &self.place {
+            schema.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '$'");
         }
     }
 

@@ -5,7 +5,11 @@ use slipway_store::{Error, Options, Store};
 
 use crate::bed::{Bed, T0, new_item};
 
-crate::cases!(what_was_acknowledged_is_there_after_reopening, the_store_is_ready,);
+crate::cases!(
+    what_was_acknowledged_is_there_after_reopening,
+    the_store_is_ready,
+    a_broken_connection_is_made_again,
+);
 
 async fn what_was_acknowledged_is_there_after_reopening(bed: &Bed) {
     let queue = bed.queue("q").await;
@@ -37,6 +41,36 @@ async fn the_store_is_ready(bed: &Bed) {
         bed.store.signing_key().await.unwrap(),
         bed.store.signing_key().await.unwrap()
     );
+}
+
+async fn a_broken_connection_is_made_again(bed: &Bed) {
+    let queue = bed.queue("q").await;
+    for count in 1..=3 {
+        bed.break_connections();
+        bed.push(queue).await;
+        bed.break_connections();
+        let waiting = bed.store.waiting(queue, 0, 10).await.unwrap();
+        assert_eq!(waiting.rows.len(), count);
+    }
+}
+
+#[tokio::test]
+async fn unsafe_settings_are_refused_by_name() {
+    let bed = Bed::postgres().await;
+    let slipway_store::Database::Postgres { url, .. } = &bed.options.database else {
+        unreachable!("a PostgreSQL bed")
+    };
+    let options = Options::postgres(format!("{url}%20-csynchronous_commit%3Doff"));
+    let error = Store::open(options.clone()).await.err().unwrap();
+    assert!(
+        matches!(&error, Error::Unfit(text) if text.contains("synchronous_commit = off")),
+        "{error}"
+    );
+    let careless = Options {
+        require_durable: false,
+        ..options
+    };
+    Store::open(careless).await.unwrap();
 }
 
 #[tokio::test]

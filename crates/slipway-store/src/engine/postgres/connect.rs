@@ -41,8 +41,10 @@ impl Server {
                 causes(&error)
             ))
         })?;
+        if config.get_application_name().is_none() {
+            config.application_name("slipway");
+        }
         config
-            .application_name("slipway")
             .connect_timeout(Duration::from_secs(10))
             .tcp_user_timeout(Duration::from_secs(30));
         let host = match config.get_hosts().first() {
