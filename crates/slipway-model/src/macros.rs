@@ -79,11 +79,10 @@ pub fn expand(
     expand_value(args, "", &lookup)
 }
 
-fn expand_value(
-    value: &Value,
-    path: &str,
-    lookup: &dyn Fn(&str, &str) -> Result<Option<String>, MacroError>,
-) -> Result<Value, MacroError> {
+/// Gives the text of a macro: its name, and where it stands. `None` leaves the text as it is.
+type Lookup<'a> = dyn Fn(&str, &str) -> Result<Option<String>, MacroError> + 'a;
+
+fn expand_value(value: &Value, path: &str, lookup: &Lookup<'_>) -> Result<Value, MacroError> {
     Ok(match value {
         Value::String(text) => Value::String(expand_text(text, path, lookup)?),
         Value::Array(items) => items
@@ -100,11 +99,7 @@ fn expand_value(
     })
 }
 
-fn expand_text(
-    text: &str,
-    path: &str,
-    lookup: &dyn Fn(&str, &str) -> Result<Option<String>, MacroError>,
-) -> Result<String, MacroError> {
+fn expand_text(text: &str, path: &str, lookup: &Lookup<'_>) -> Result<String, MacroError> {
     let mut expanded = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
