@@ -157,3 +157,6 @@ impl ProjectArtifacts {
         Ok(ArtifactTypeConnection::new(Slice::of(types, first, after.as_deref())?))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -245,27 +245,45 @@ impl ArtifactMutation {
     }
 
     /// Moves aliases to a version.
-    async fn add_aliases(&self, ctx: &Context<'_>, input: AliasesInput) -> Result<AliasesPayload> {
-        change_aliases(ctx, input, |aliases, named| aliases.extend(named)).await
+    async fn add_aliases(&self, ctx: &Context<'_>, input: AddAliasesInput) -> Result<AliasesPayload> {
+        let AddAliasesInput {
+            artifact_id,
+            aliases,
+            client_mutation_id,
+        } = input;
+        change_aliases(ctx, &artifact_id, aliases, |aliases, named| aliases.extend(named)).await?;
+        Ok(AliasesPayload {
+            success: true,
+            client_mutation_id,
+        })
     }
 
     /// Takes aliases from a version.
-    async fn delete_aliases(&self, ctx: &Context<'_>, input: AliasesInput) -> Result<AliasesPayload> {
-        change_aliases(ctx, input, |aliases, named| {
-            aliases.retain(|alias| !named.contains(alias))
+    async fn delete_aliases(&self, ctx: &Context<'_>, input: DeleteAliasesInput) -> Result<AliasesPayload> {
+        let DeleteAliasesInput {
+            artifact_id,
+            aliases,
+            client_mutation_id,
+        } = input;
+        change_aliases(ctx, &artifact_id, aliases, |aliases, named| {
+            aliases.retain(|alias| !named.contains(alias));
         })
-        .await
+        .await?;
+        Ok(AliasesPayload {
+            success: true,
+            client_mutation_id,
+        })
     }
 }
 
 async fn change_aliases(
     ctx: &Context<'_>,
-    input: AliasesInput,
+    id: &ID,
+    named: Vec<ArtifactCollectionAliasInput>,
     change: impl FnOnce(&mut Vec<String>, Vec<String>),
-) -> Result<AliasesPayload> {
-    let artifact = writable(ctx, &input.artifact_id).await?;
-    let named: Vec<String> = input
-        .aliases
+) -> Result<()> {
+    let artifact = writable(ctx, id).await?;
+    let named: Vec<String> = named
         .into_iter()
         .filter(|alias| alias.artifact_collection_name == artifact.collection.name)
         .map(|alias| alias.alias)
@@ -278,10 +296,7 @@ async fn change_aliases(
     ctx.store()
         .update_artifact(artifact.id, None, None, Some(aliases), None, ctx.now())
         .await?;
-    Ok(AliasesPayload {
-        success: true,
-        client_mutation_id: input.client_mutation_id,
-    })
+    Ok(())
 }
 
 /// The files that the manifest of a version lists: name, base64 of the MD5, bytes.
@@ -571,9 +586,18 @@ pub(crate) struct ArtifactPayload {
     client_mutation_id: Option<String>,
 }
 
-/// What `addAliases` and `deleteAliases` take.
+/// What `addAliases` takes.
 #[derive(InputObject)]
-pub(crate) struct AliasesInput {
+pub(crate) struct AddAliasesInput {
+    #[graphql(name = "artifactID")]
+    artifact_id: ID,
+    aliases: Vec<ArtifactCollectionAliasInput>,
+    client_mutation_id: Option<String>,
+}
+
+/// What `deleteAliases` takes.
+#[derive(InputObject)]
+pub(crate) struct DeleteAliasesInput {
     #[graphql(name = "artifactID")]
     artifact_id: ID,
     aliases: Vec<ArtifactCollectionAliasInput>,

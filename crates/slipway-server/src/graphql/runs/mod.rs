@@ -84,3 +84,6 @@ pub(crate) struct RunEdge {
     node: Run,
     cursor: String,
 }
+
+#[cfg(test)]
+mod tests;
