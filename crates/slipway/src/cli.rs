@@ -157,7 +157,7 @@ mod tests {
             "launch -j e/p/job:latest -q q -p p -e e -c config.json -R args.json -P high --name n",
             "launch -u https://example.com/r.git -E python -g main -J name -q",
             "launch -d image:tag -p p -q q -v a=1 -v b=2 --async -b -rg repo -pq other -r kubernetes",
-            "launch -u . --git-hash abc --build-context src -B base -D Dockerfile",
+            "launch -u . -E python --git-hash abc --build-context src -B base -D Dockerfile",
             "launch-agent -q a -q b -e e -j -1 -c config.yaml -l - -vv",
             "job create code . -p p -e e -n n -d text -a one -a two -E python -r 3.11",
             "job create image img:1 -p p",

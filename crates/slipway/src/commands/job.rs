@@ -211,35 +211,26 @@ async fn create_code(args: &CodeArgs, context: &Context) -> Result<Made> {
         None => code::find_runtime(folder)?,
     };
     let name = job_name(args.make.name.as_deref(), || names::of_code(&args.path, &entry_point))?;
-    let maker = Maker::begin(&args.make, context).await?;
-    let metadata = json!({"codePath": args.path, "entrypoint": entry_point.last()});
-    let collection = format!(
-        "code-{}",
-        name.strip_prefix("job-")
-            .filter(|_| args.make.name.is_none())
-            .unwrap_or(&name)
-    );
-    let sources = maker.upload(
-        &collection,
-        job::CODE_TYPE,
-        metadata,
-        &[],
-        files,
-        Some("Code artifact for job"),
-    );
-    let sources = sources.await?;
-    let mut file = JobFile::code(&sources.id, entry_point, &runtime);
-    file.source.build_context.clone_from(&args.build_context);
-    file.source.base_image.clone_from(&args.base_image);
-    file.source.dockerfile.clone_from(&args.dockerfile);
-    if args.build_context.is_some() || args.base_image.is_some() || args.dockerfile.is_some() {
-        // The first version of the official client that reads these keys.
-        "0.17.0".clone_into(&mut file.version);
-    }
     let requirements = crate::config::files::read_or_empty(&folder.join("requirements.txt"))?;
-    maker
-        .make_job(&name, &file, requirements, args.make.aliases.clone())
-        .await
+    let maker = Maker::begin(&args.make, context).await?;
+    let made = async {
+        let metadata = json!({"codePath": args.path, "entrypoint": entry_point.last()});
+        let given = args.make.name.is_some();
+        let stem = name.strip_prefix("job-").filter(|_| !given).unwrap_or(&name);
+        let collection = format!("code-{stem}");
+        let description = Some("Code artifact for job");
+        let sources = maker.upload(&collection, job::CODE_TYPE, metadata, &[], files, description).await?;
+        let mut file = JobFile::code(&sources.id, entry_point, &runtime);
+        file.source.build_context.clone_from(&args.build_context);
+        file.source.base_image.clone_from(&args.base_image);
+        file.source.dockerfile.clone_from(&args.dockerfile);
+        if args.build_context.is_some() || args.base_image.is_some() || args.dockerfile.is_some() {
+            // The first version of the official client that reads these keys.
+            "0.17.0".clone_into(&mut file.version);
+        }
+        maker.make_job(&name, &file, requirements, args.make.aliases.clone()).await
+    };
+    maker.end_with(made.await).await
 }
 
 async fn create_image(args: &ImageArgs, context: &Context) -> Result<Made> {
@@ -324,7 +315,7 @@ impl<'a> Maker<'a> {
     }
 
     async fn make_job(
-        self,
+        &self,
         name: &str,
         file: &JobFile,
         requirements: String,
@@ -339,7 +330,6 @@ impl<'a> Maker<'a> {
         let metadata = json!({"_partial": true});
         let uploaded = self.upload(name, job::TYPE, metadata, &aliases, files, self.description.as_deref());
         let uploaded = uploaded.await?;
-        self.end().await?;
         aliases.push("latest".to_owned());
         Ok(Made {
             job: format!("{}/{}/{name}:latest", self.entity, self.project),
@@ -353,11 +343,19 @@ impl<'a> Maker<'a> {
         })
     }
 
-    async fn end(&self) -> Result<()> {
+    /// Ends and deletes the run, however the work went.
+    async fn end_with<T>(self, made: Result<T>) -> Result<T> {
+        let ended = self.end(made.is_ok()).await;
+        let made = made?;
+        ended?;
+        Ok(made)
+    }
+
+    async fn end(&self, successful: bool) -> Result<()> {
         let client = &self.context.client;
         let last = Chunk {
             complete: Some(true),
-            exitcode: Some(0),
+            exitcode: Some(i64::from(!successful)),
             ..Chunk::default()
         };
         client

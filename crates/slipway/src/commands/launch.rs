@@ -389,13 +389,14 @@ async fn until_end(id: &str, context: &Context) -> Result<Item> {
     let mut said = String::new();
     loop {
         let item = find(context, id).await?;
-        let why = reason(&item).map(|reason| format!(" ({reason})")).unwrap_or_default();
-        let now = format!("{}{why}", label(&item));
+        let ended = matches!(item.state.as_str(), "FINISHED" | "FAILED" | "CRASHED" | "KILLED");
+        // Why it failed is said last, after its output.
+        let why = reason(&item).filter(|_| !ended).map(|reason| format!(" ({reason})"));
+        let now = format!("{}{}", label(&item), why.unwrap_or_default());
         if now != said {
             output::note(table::visible(&now));
             said = now;
         }
-        let ended = matches!(item.state.as_str(), "FINISHED" | "FAILED" | "CRASHED" | "KILLED");
         if ended {
             return Ok(item);
         }
@@ -410,10 +411,7 @@ async fn print_output(id: String, client: slipway_client::Client, format: Format
     while let Some(event) = events.next().await {
         let printed = match (event, format) {
             (Ok(OutputEvent::Text { text, .. }), Format::Table) => output::raw(&text),
-            (Ok(OutputEvent::Text { text, .. }), Format::Json) => {
-                output::note(text.trim_end());
-                Ok(())
-            }
+            (Ok(OutputEvent::Text { text, .. }), Format::Json) => output::raw_aside(&text),
             (Ok(OutputEvent::End { .. }), _) => return,
             (Err(error), _) => {
                 output::warn(format!("its output cannot be shown: {error}"));

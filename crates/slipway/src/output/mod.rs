@@ -38,6 +38,13 @@ pub(crate) fn raw(text: &str) -> Result<()> {
     written(stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()))
 }
 
+/// Prints text as it is on standard error, at once.
+pub(crate) fn raw_aside(text: &str) -> Result<()> {
+    let mut stderr = io::stderr().lock();
+    let written = stderr.write_all(text.as_bytes()).and_then(|()| stderr.flush());
+    written.map_err(|error| Error::failure(format!("cannot write to standard error: {error}")))
+}
+
 fn written(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
