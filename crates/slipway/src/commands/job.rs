@@ -219,7 +219,9 @@ async fn create_code(args: &CodeArgs, context: &Context) -> Result<Made> {
         let stem = name.strip_prefix("job-").filter(|_| !given).unwrap_or(&name);
         let collection = format!("code-{stem}");
         let description = Some("Code artifact for job");
-        let sources = maker.upload(&collection, job::CODE_TYPE, metadata, &[], files, description).await?;
+        let sources = maker
+            .upload(&collection, job::CODE_TYPE, metadata, &[], files, description)
+            .await?;
         let mut file = JobFile::code(&sources.id, entry_point, &runtime);
         file.source.build_context.clone_from(&args.build_context);
         file.source.base_image.clone_from(&args.base_image);
@@ -228,9 +230,12 @@ async fn create_code(args: &CodeArgs, context: &Context) -> Result<Made> {
             // The first version of the official client that reads these keys.
             "0.17.0".clone_into(&mut file.version);
         }
-        maker.make_job(&name, &file, requirements, args.make.aliases.clone()).await
+        maker
+            .make_job(&name, &file, requirements, args.make.aliases.clone())
+            .await
     };
-    maker.end_with(made.await).await
+    let made = made.await;
+    maker.end_with(made).await
 }
 
 async fn create_image(args: &ImageArgs, context: &Context) -> Result<Made> {
@@ -239,9 +244,9 @@ async fn create_image(args: &ImageArgs, context: &Context) -> Result<Made> {
     let mut aliases = args.make.aliases.clone();
     aliases.extend(tag.filter(|tag| tag != "latest" && !args.make.aliases.contains(tag)));
     let maker = Maker::begin(&args.make, context).await?;
-    maker
-        .make_job(&name, &JobFile::image(&args.image), String::new(), aliases)
-        .await
+    let file = JobFile::image(&args.image);
+    let made = maker.make_job(&name, &file, String::new(), aliases).await;
+    maker.end_with(made).await
 }
 
 fn job_name(given: Option<&str>, default: impl FnOnce() -> String) -> Result<String> {
@@ -344,7 +349,7 @@ impl<'a> Maker<'a> {
     }
 
     /// Ends and deletes the run, however the work went.
-    async fn end_with<T>(self, made: Result<T>) -> Result<T> {
+    async fn end_with<T>(&self, made: Result<T>) -> Result<T> {
         let ended = self.end(made.is_ok()).await;
         let made = made?;
         ended?;

@@ -60,10 +60,18 @@ impl Configuration {
     /// The server's address.
     pub(crate) fn base_url(&self, connection: &ConnectionArgs) -> Result<String> {
         let host = connection.host.as_deref().filter(|host| !host.is_empty());
-        host.or_else(|| self.setting("base_url")).map(normalize).ok_or_else(|| {
-            Error::usage("no server is configured")
-                .with_hint("run `slipway login --host URL`, or set `WANDB_BASE_URL` and `WANDB_API_KEY`")
-        })
+        let Some(url) = host.or_else(|| self.setting("base_url")).map(normalize) else {
+            return Err(Error::usage("no server is configured")
+                .with_hint("run `slipway login --host URL`, or set `WANDB_BASE_URL` and `WANDB_API_KEY`"));
+        };
+        // A client with no key would say the same, but later than that there is no key.
+        let valid = url::Url::parse(&url).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+        if valid {
+            Ok(url)
+        } else {
+            Err(Error::usage(format!("`{url}` is not a server address"))
+                .with_hint("write it like http://localhost:8080"))
+        }
     }
 
     /// The key for a server, if there is one.

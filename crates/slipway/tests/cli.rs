@@ -1,0 +1,369 @@
+//! The command as people and scripts use it: the real binary against a real server.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A server with a data directory of its own, and a home without anybody's login.
+struct World {
+    folder: tempfile::TempDir,
+    server: Option<Child>,
+}
+
+impl World {
+    /// Nothing runs yet.
+    fn empty() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            server: None,
+        }
+    }
+
+    /// A server runs, and its admin is signed in.
+    fn with_server() -> Self {
+        let mut world = Self::empty();
+        world.start();
+        let key = world.admin_key();
+        let signed_in = world.run_with(&["login", "--host", &world.address()], &key);
+        assert!(signed_in.status.success(), "{}", stderr(&signed_in));
+        world
+    }
+
+    fn start(&mut self) {
+        let log = fs::File::create(self.path("server.log")).unwrap();
+        let _ = fs::remove_file(self.path("data/address"));
+        let server = self
+            .command(&["server", "--data-dir", "data", "--listen", "127.0.0.1:0"])
+            .stdin(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        self.server = Some(server);
+        let begin = Instant::now();
+        while !self.path("data/address").exists() {
+            let ended = self.server.as_mut().unwrap().try_wait().unwrap();
+            assert!(ended.is_none() && begin.elapsed() < DEADLINE, "{}", self.log());
+            std::thread::yield_now();
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.path("server.log")).unwrap_or_default()
+    }
+
+    fn address(&self) -> String {
+        fs::read_to_string(self.path("data/address")).unwrap().trim().to_owned()
+    }
+
+    fn admin_key(&self) -> String {
+        fs::read_to_string(self.path("data/admin-key")).unwrap()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", self.folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        self.run_with(arguments, "")
+    }
+
+    /// Runs a command with text on standard input.
+    fn run_with(&self, arguments: &[&str], input: &str) -> Output {
+        let mut child = self.command(arguments).stdin(Stdio::piped()).spawn().unwrap();
+        // A command that does not read its input may have ended already.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        child.wait_with_output().unwrap()
+    }
+
+    /// Runs a command that must succeed, and reads its JSON.
+    fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.run(&[arguments, &["--output", "json"]].concat());
+        assert!(output.status.success(), "{arguments:?}: {}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Some(server) = &mut self.server {
+            let _ = server.kill();
+            let _ = server.wait();
+        }
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn login_keeps_key_and_address_and_leaves_other_entries() {
+    let mut world = World::empty();
+    world.start();
+    fs::write(world.path(".netrc"), "machine example.com login me password theirs\n").unwrap();
+    let (address, key) = (world.address(), world.admin_key());
+    let wrong = world.run_with(&["login", "--host", &address], &"x".repeat(40));
+    assert_eq!(wrong.status.code(), Some(4), "{}", stderr(&wrong));
+    assert!(stderr(&wrong).contains("hint:"));
+    assert!(!world.path(".config/wandb/settings").exists());
+    let right = world.run_with(&["login", "--host", &address], &key);
+    assert!(right.status.success(), "{}", stderr(&right));
+    let netrc = fs::read_to_string(world.path(".netrc")).unwrap();
+    let host = address.strip_prefix("http://").unwrap();
+    let expected = format!(
+        "machine example.com login me password theirs\nmachine {host}\n  login user\n  password {}\n",
+        key.trim()
+    );
+    assert_eq!(netrc, expected);
+    let settings = fs::read_to_string(world.path(".config/wandb/settings")).unwrap();
+    assert_eq!(settings, format!("[default]\nbase_url = {address}\n\n"));
+    assert_eq!(world.json(&["queue", "list"]), json!([]));
+}
+
+#[test]
+fn errors_have_their_exit_code_one_line_and_a_hint() {
+    let world = World::with_server();
+    fs::write(world.path("tabs.yaml"), "name: a\n\tresource: b\n").unwrap();
+    for (arguments, code, text) in [
+        (&["queue", "show", "absent"][..], 3, "no queue `absent`"),
+        (&["item", "show", "absent"], 3, "absent"),
+        (&["launch", "-d", "image", "-p", "p", "-q", "absent"], 3, "absent"),
+        (&["launch", "-d", "image", "-p", "p"], 2, "without a queue"),
+        (&["queue", "create", "a", "-r", "moon"], 2, "resource `moon`"),
+        (&["queue", "apply", "-f", "tabs.yaml"], 2, "tabs.yaml: line 2"),
+        (&["queue", "delete"], 2, "required"),
+        (&["run", "list", "-p", "absent"], 3, "absent"),
+        (&["queue", "list", "--host", "http://127.0.0.1:1"], 4, "no API key"),
+        (&["queue", "list", "--host", "nonsense"], 2, "server address"),
+        (&["user", "create", "admin"], 4, "exists"),
+    ] {
+        let output = world.run(arguments);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(text), "{arguments:?}: {said}");
+        assert!(!said.contains('\u{1b}'), "colour without a terminal: {said}");
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn queues_as_documents_make_the_same_queues_again() {
+    let world = World::with_server();
+    let document = "name: gpu\nresource: kubernetes\nprioritization: true\nconfig:\n  spec:\n    gpus: {{gpus}}\n\
+                    templateVariables:\n  gpus:\n    schema: {type: integer, minimum: 1}\n---\nname: cpu\nresource: local-process\n";
+    let result = |name: &str, result: &str| json!({"name": name, "entityName": "admin", "result": result});
+    fs::write(world.path("queues.yaml"), document).unwrap();
+    let applied = world.json(&["queue", "apply", "-f", "queues.yaml"]);
+    assert_eq!(applied, json!([result("gpu", "created"), result("cpu", "created")]));
+    let again = world.json(&["queue", "apply", "-f", "queues.yaml"]);
+    assert_eq!(again, json!([result("gpu", "unchanged"), result("cpu", "unchanged")]));
+    let exported = world.run(&["queue", "export", "gpu", "cpu"]);
+    fs::write(world.path("exported.yaml"), &exported.stdout).unwrap();
+    let reapplied = world.json(&["queue", "apply", "-f", "exported.yaml"]);
+    assert_eq!(reapplied, again, "{}", stdout(&exported));
+    let updated = world.json(&["queue", "update", "gpu", "--prioritization", "off"]);
+    assert_eq!(updated["prioritizationMode"], "DISABLED");
+    assert_eq!(
+        updated["config"]["resource_args"]["kubernetes"]["spec"]["gpus"],
+        "{{gpus}}"
+    );
+    let paused = world.json(&["queue", "pause", "cpu"]);
+    assert_eq!(paused["paused"], true);
+    let unconfirmed = world.run(&["queue", "delete", "cpu"]);
+    assert_eq!(unconfirmed.status.code(), Some(2), "{}", stderr(&unconfirmed));
+    assert!(world.run(&["queue", "delete", "cpu", "--yes"]).status.success());
+    let names: Vec<Value> = world
+        .json(&["queue", "list"])
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|q| q["name"].clone())
+        .collect();
+    assert_eq!(names, ["gpu"]);
+}
+
+#[test]
+fn an_item_is_submitted_listed_moved_and_cancelled() {
+    let world = World::with_server();
+    for queue in ["one", "two"] {
+        world.json(&[
+            "queue",
+            "create",
+            queue,
+            "-r",
+            "local-container",
+            "--prioritization",
+            "on",
+        ]);
+    }
+    let dry = world.json(&["launch", "-d", "image:1", "-p", "p", "-q", "one", "--dry-run"]);
+    assert_eq!(dry["runQueueItemId"], Value::Null);
+    assert_eq!(dry["runSpec"]["docker"]["docker_image"], "image:1");
+    let pushed = world.json(&["launch", "-d", "image:1", "-p", "p", "-q", "one", "-P", "high"]);
+    let id = pushed["runQueueItemId"].as_str().unwrap();
+    let listed = world.json(&["item", "list", "--queue", "one"]);
+    assert_eq!(
+        listed.as_array().unwrap().len(),
+        1,
+        "a dry run stores nothing: {listed}"
+    );
+    let item = world.json(&["item", "show", id]);
+    assert_eq!((&item["state"], &item["priority"]), (&json!("PENDING"), &json!(1)));
+    assert!(
+        item["waitReason"]["sentence"].as_str().unwrap().contains("agent"),
+        "{item}"
+    );
+    let moved = world.json(&["item", "move", id, "--queue", "two", "--priority", "low"]);
+    assert_eq!((&moved["queueName"], &moved["priority"]), (&json!("two"), &json!(3)));
+    let cancelled = world.json(&["item", "cancel", id]);
+    assert_eq!(cancelled["state"], "KILLED");
+    let retried = world.json(&["item", "retry", id]);
+    assert_eq!(retried["state"], "PENDING");
+    assert_ne!(retried["id"], json!(id));
+}
+
+#[test]
+fn jobs_are_made_of_code_and_images() {
+    let world = World::with_server();
+    fs::create_dir_all(world.path("code/.git")).unwrap();
+    for (name, text) in [
+        ("run.sh", "echo hi"),
+        (".git/config", "secret"),
+        ("requirements.txt", "wandb\n"),
+    ] {
+        fs::write(world.path("code").join(name), text).unwrap();
+    }
+    let make = |name: &str| {
+        world.json(&[
+            "job",
+            "create",
+            "code",
+            "code",
+            "-p",
+            "p",
+            "-n",
+            name,
+            "-E",
+            "sh run.sh",
+            "-r",
+            "3.11",
+        ])
+    };
+    let made = make("train");
+    assert_eq!(
+        (&made["job"], &made["result"]),
+        (&json!("admin/p/train:latest"), &json!("created"))
+    );
+    assert_eq!(make("train")["result"], "unchanged");
+    let image = world.json(&["job", "create", "image", "python:3.11", "-p", "p"]);
+    assert_eq!(image["job"], "admin/p/job-python:latest");
+    let described = world.json(&["job", "describe", "train", "-p", "p"]);
+    let source = &described["definition"]["source"];
+    assert_eq!(source["entrypoint"], json!(["sh", "run.sh"]));
+    let names: Vec<Value> = world
+        .json(&["job", "list", "-p", "p"])
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| job["name"].clone())
+        .collect();
+    assert_eq!(names, ["job-python", "train"]);
+    assert_eq!(
+        world.json(&["run", "list", "-p", "p"]),
+        json!([]),
+        "helper runs are deleted"
+    );
+}
+
+#[test]
+fn users_are_made_before_the_first_start_and_while_the_server_runs() {
+    let mut world = World::empty();
+    let create = |world: &World, arguments: &[&str], input: &str| {
+        let output = world.run_with(&[&["user", "create"], arguments].concat(), input);
+        assert!(output.status.success(), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let imported = "0123456789abcdef0123456789abcdef01234567";
+    create(
+        &world,
+        &["early", "--admin", "--data-dir", "data", "--api-key-file", "-"],
+        imported,
+    );
+    world.start();
+    let list = |key: &str| {
+        let address = world.address();
+        let mut command = world.command(&["queue", "list", "--host", &address]);
+        command.env("WANDB_API_KEY", key).output().unwrap().status.code()
+    };
+    assert_eq!(list(imported), Some(0));
+    assert!(
+        !world.path("data/admin-key").exists(),
+        "an installation that has an admin gets no second one"
+    );
+    let refused = world.run(&["user", "create", "late", "--data-dir", "data"]);
+    assert_ne!(refused.status.code(), Some(0));
+    let mut through_server = world.command(&["user", "create", "late", "--data-dir", "data"]);
+    let made = through_server.env("WANDB_API_KEY", imported).output().unwrap();
+    assert!(made.status.success(), "{}", stderr(&made));
+    assert_eq!(list(stdout(&made).trim()), Some(0));
+}
+
+#[test]
+fn a_second_server_on_the_same_data_or_port_is_refused() {
+    let world = World::with_server();
+    let port = world.address().rsplit_once(':').unwrap().1.to_owned();
+    for (arguments, text) in [
+        (
+            &["server", "--data-dir", "data", "--listen", "127.0.0.1:0"][..],
+            "is in use",
+        ),
+        (
+            &[
+                "server",
+                "--data-dir",
+                "other",
+                "--listen",
+                &format!("127.0.0.1:{port}"),
+            ],
+            "is in use",
+        ),
+    ] {
+        let output = world.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+        assert!(stderr(&output).contains(text), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn secrets_of_the_installation_are_private() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::with_server();
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&world.path("data/admin-key")), 0o600);
+    assert_eq!(mode(&world.path("data")), 0o700);
+    assert_eq!(mode(&world.path(".netrc")), 0o600);
+    assert!(!world.log().contains(world.admin_key().trim()), "the key is in the log");
+}
