@@ -5,8 +5,9 @@
 //! record, who get every event and fall back to the store when they are slow; and readers of one
 //! item's output, who are told that there is more.
 //!
-//! The hub knows nothing by itself: [`Hub::publish`] gets events that were read from the store, and
-//! the words that handlers say directly are hints that save the way through the store.
+//! The hub knows nothing by itself: [`Hub::publish`] gets events that were read from the store, so
+//! that it is the same whether this server or another replica caused them, and everything is said
+//! once.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
@@ -115,7 +116,7 @@ impl Hub {
     }
 
     /// A queue may have something to pop.
-    pub(crate) fn queue_has_items(&self, queue: QueueId) {
+    fn queue_has_items(&self, queue: QueueId) {
         let agents = self.agents.lock().unwrap_or_else(PoisonError::into_inner);
         for mailbox in agents.by_queue.get(&queue).into_iter().flat_map(HashMap::values) {
             mailbox.put(|mail| mail.items = true);

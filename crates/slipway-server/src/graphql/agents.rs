@@ -145,7 +145,6 @@ impl AgentMutation {
     ) -> Result<DrainLaunchAgentPayload> {
         let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
         ctx.store().request_drain(agent.id, input.drain, ctx.now()).await?;
-        ctx.app().hub.drain(agent.id, input.drain);
         Ok(DrainLaunchAgentPayload {
             agent: LaunchAgent::new(find_own_agent(ctx, &input.launch_agent_id).await?),
             client_mutation_id: input.client_mutation_id,

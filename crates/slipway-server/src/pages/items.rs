@@ -418,7 +418,6 @@ pub(super) async fn retry(
         .store
         .retry(item.id, principal.author(), principal.key_id, visitor.now)
         .await?;
-    app.hub.queue_has_items(again.queue);
     Ok(Redirect::to(&item_address(&queue, &again)))
 }
 

@@ -67,7 +67,6 @@ impl ManageMutation {
             .store()
             .retry(item.item().id, principal.author(), principal.key_id, ctx.now())
             .await?;
-        ctx.app().hub.queue_has_items(again.queue);
         Ok(RetryRunQueueItemPayload {
             item: RunQueueItem::new(again),
             client_mutation_id: input.client_mutation_id,
@@ -121,7 +120,6 @@ impl ManageMutation {
                 ctx.now(),
             )
             .await?;
-        ctx.app().hub.queue_has_items(moved.queue);
         Ok(MoveRunQueueItemPayload {
             item: RunQueueItem::new(moved),
             client_mutation_id: input.client_mutation_id,

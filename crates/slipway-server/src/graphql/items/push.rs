@@ -128,7 +128,6 @@ impl PushMutation {
             items.push(pusher.item(&accepted, idempotency_key, None));
         }
         let pushed = ctx.store().push(queue.id, items, ctx.now()).await?;
-        ctx.app().hub.queue_has_items(queue.id);
         Ok(PushRunQueueItemsPayload {
             run_queue_item_ids: pushed.iter().map(|pushed| ID(pushed.id.to_string())).collect(),
             client_mutation_id: input.client_mutation_id,
@@ -258,7 +257,6 @@ async fn push_one(ctx: &Context<'_>, queue: &Queue, one: One, dry_run: bool) -> 
     if let Some(claim) = claim {
         ctx.caller().deliver(claim.holding(id));
     }
-    ctx.app().hub.queue_has_items(queue.id);
     Ok(PushedOne {
         id: Some(id),
         final_spec: accepted.final_spec,
