@@ -126,7 +126,7 @@ def test_a_deleted_queue_is_gone(client: Client, queue_name: str) -> None:
     [
         ({"name": "", "type": "local-process"}, "name"),
         ({"name": "x" * 65, "type": "local-process"}, "64"),
-        ({"name": "fine", "type": "mainframe"}, "mainframe"),
+        ({"name": "fine", "type": "mainframe"}, "resource_type"),
         ({"name": "fine", "type": "local-process", "config": {"env": {"A": "{{a}}"}}, "template_variables": {"a": {"schema": {"type": "colour"}}}}, "a"),
     ],
     ids=["empty name", "long name", "unknown resource", "bad template variable"],

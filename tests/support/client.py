@@ -49,10 +49,9 @@ class Client:
             "WANDB_CACHE_DIR": str(home / "cache"),
             "WANDB_DATA_DIR": str(home / "data"),
             "WANDB_ERROR_REPORTING": "false",
-            # Send every second (whole seconds only) instead of every 15, and measure nothing about this machine.
+            # Send every second (whole seconds only) instead of every 15, and take no system metrics.
             "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "1",
             "WANDB__DISABLE_STATS": "true",
-            "WANDB__DISABLE_MACHINE_INFO": "true",
             "NO_COLOR": "1",
         }
 
