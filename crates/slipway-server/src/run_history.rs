@@ -4,7 +4,7 @@
 //! part.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value, json};
 use slipway_model::id::RunName;
@@ -145,16 +145,16 @@ pub(crate) async fn sampled_keys(
     store: &Store,
     run: &RunName,
     keys: &[String],
-    steps: Range<i64>,
+    steps: RangeInclusive<i64>,
     samples: usize,
 ) -> Result<Vec<Row>> {
-    let from = match steps.start {
+    let from = match *steps.start() {
         ..=0 => 0,
         start => first_line_of_step(store, run, start).await?,
     };
     let mut sampler = Sampler::new(samples);
     scan(store, run, Stream::History, from, |row| {
-        if step(&row).is_some_and(|step| step >= steps.end) {
+        if step(&row).is_some_and(|step| step > *steps.end()) {
             return false;
         }
         if let Some(picked) = pick(&row, keys) {

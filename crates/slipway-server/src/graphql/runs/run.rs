@@ -1,6 +1,6 @@
 //! A run as the wire shows it.
 
-use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object, SimpleObject};
@@ -461,7 +461,8 @@ fn client_config(config: &str, keys: Option<&[String]>) -> Option<String> {
 /// What a reader of history asks for.
 struct HistorySpec {
     keys: Vec<String>,
-    steps: Range<i64>,
+    /// Both ends included, unlike those of `history`: the client counts so.
+    steps: RangeInclusive<i64>,
     samples: usize,
 }
 
@@ -481,7 +482,7 @@ fn read_spec(spec: &Value) -> Result<HistorySpec> {
     let samples = usize::try_from(number("samples", 500)?).unwrap_or(MAX_SAMPLES);
     Ok(HistorySpec {
         keys,
-        steps: number("minStep", 0)?..number("maxStep", i64::MAX)?,
+        steps: number("minStep", 0)?..=number("maxStep", i64::MAX)?,
         samples: samples.min(MAX_SAMPLES),
     })
 }
