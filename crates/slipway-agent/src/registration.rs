@@ -1,5 +1,6 @@
 //! How an agent makes itself known, and the check of everything that it needs for that.
 
+use std::fmt;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -43,8 +44,24 @@ pub struct CheckReport {
 impl CheckReport {
     /// Whether the agent would serve its queues.
     #[must_use]
-    pub fn passed(&self) -> bool {
+    pub fn is_fine(&self) -> bool {
         self.checks.iter().all(|check| check.result.is_ok())
+    }
+}
+
+impl fmt::Display for CheckReport {
+    /// One line for each check.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, Check { name, result }) in self.checks.iter().enumerate() {
+            if index > 0 {
+                writeln!(f)?;
+            }
+            match result {
+                Ok(found) => write!(f, "ok      {name}: {found}")?,
+                Err(problem) => write!(f, "FAILED  {name}: {problem}")?,
+            }
+        }
+        Ok(())
     }
 }
 
