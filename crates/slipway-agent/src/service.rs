@@ -15,6 +15,7 @@ use slipway_wire::item::{Item, LeasedItem};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::{Action, Core, Ending, Event, Lease, Wish};
 use crate::error::AgentError;
@@ -254,9 +255,7 @@ impl Service {
     }
 
     async fn serve(mut self, mut wish: watch::Receiver<Wish>) -> Result<End, AgentError> {
-        if self.shared.managed {
-            self.listen();
-        }
+        let _listener = self.shared.managed.then(|| self.listen());
         self.say_status();
         let mut event = Event::Wish(*wish.borrow_and_update());
         loop {
@@ -323,7 +322,7 @@ impl Service {
             Action::Heartbeat(status) => self.heartbeat(status),
             Action::End(ending) => {
                 let jobs = self.core.running();
-                // Detached on purpose: the jobs' shims go on, their tasks end with this process.
+                // Only the tasks end: the jobs go on below their shims.
                 self.tasks.abort_all();
                 return Some(match ending {
                     Ending::Drained => Ok(End::Drained),
@@ -426,9 +425,9 @@ impl Service {
     }
 
     /// Listens to the event stream for as long as the loop lives.
-    fn listen(&mut self) {
+    fn listen(&self) -> AbortOnDropHandle<()> {
         let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
-        tokio::spawn(async move {
+        AbortOnDropHandle::new(tokio::spawn(async move {
             let client = shared.client.with_retry(Retry::Forever);
             let mut stream = client.agent_events(&shared.agent_id);
             while let Some(event) = stream.next().await {
@@ -451,7 +450,7 @@ impl Service {
                     return;
                 }
             }
-        });
+        }))
     }
 
     fn say_status(&mut self) {

@@ -25,6 +25,7 @@ use slipway_runner::{Exit, Runner, Status, Workload, WorkloadId};
 use slipway_wire::item::{Ack, ItemResult, LeasedItem, ReturnCause};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::task::AbortOnDropHandle;
 
 use self::outcome::{Conclusion, Ended, TAIL_BYTES, conclude};
 use self::output::OutputFollower;
@@ -257,7 +258,7 @@ impl ItemTask {
                 news: Arc::clone(&news),
                 ended: ended_reader,
             };
-            tokio::spawn(follower.run())
+            AbortOnDropHandle::new(tokio::spawn(follower.run()))
         });
         let mut watcher = shared.runner.watch(&job.workload);
         let start_deadline = shared.config.start_timeout.map(|timeout| Instant::now() + timeout);
