@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use slipway_model::Millis;
 use slipway_model::id::LeaseHandle;
-use slipway_store::Result;
 use slipway_store::events::{Event, Position, Scope};
+use slipway_store::{Result, garbage};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::app::App;
@@ -25,6 +25,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// How often old events are deleted, and how many at a time.
 const PRUNE: Duration = Duration::from_secs(60);
 const PRUNE_SLICE: usize = 5_000;
+
+/// How many deleted runs are cleaned up at a time.
+const COLLECT_SLICE: usize = 100;
 
 /// How long the events of ended items are kept.
 const KEEP_EVENTS: Millis = 30 * 24 * 3_600_000;
@@ -147,7 +150,7 @@ async fn tick(app: &App) {
     }
 }
 
-/// Deletes old events in slices.
+/// Deletes old events, and what deleted runs left behind, in slices.
 async fn prune(app: &App) {
     let mut turns = interval(PRUNE);
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -155,6 +158,9 @@ async fn prune(app: &App) {
         turns.tick().await;
         if let Err(error) = app.store.prune_events(app.now() - KEEP_EVENTS, PRUNE_SLICE).await {
             tracing::warn!(%error, "old events could not be deleted");
+        }
+        if let Err(error) = garbage::collect(&app.store, &app.blobs, COLLECT_SLICE).await {
+            tracing::warn!(%error, "lines and files of deleted runs could not be removed yet");
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod engine;
 pub mod error;
 pub mod events;
 pub mod failpoint;
+pub mod garbage;
 pub mod identity;
 pub mod items;
 pub mod options;

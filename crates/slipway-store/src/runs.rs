@@ -14,7 +14,7 @@ use slipway_model::run::RunState;
 
 use crate::engine::{Lane, Tx, params};
 use crate::items::{self, RunChange};
-use crate::projects::{self, Project};
+use crate::projects;
 use crate::run_data::Counts;
 use crate::{Error, Page, Result, Store};
 
@@ -247,7 +247,7 @@ impl Store {
     }
 
     /// Deletes a run and what it logged; artifacts that it made stay. `false` if there is none. What
-    /// is large follows by [`Store::deleted_runs`].
+    /// is large follows by [`crate::garbage`].
     pub async fn delete_run(&self, name: &RunName) -> Result<bool> {
         let name = name.clone();
         self.write(Lane::Control, "delete_run", move |tx| {
@@ -449,8 +449,7 @@ impl Core {
     }
 
     fn contact_is_due(&self, now: Millis) -> bool {
-        let alive = matches!(self.state, RunState::Running | RunState::Preempting);
-        alive && self.heartbeat_at.is_none_or(|at| now - at >= HEARTBEAT_EVERY)
+        Self::is_alive(self.state) && self.heartbeat_at.is_none_or(|at| now - at >= HEARTBEAT_EVERY)
     }
 
     fn unchanged(&self) -> HeartbeatAck {
@@ -460,24 +459,24 @@ impl Core {
             item: None,
         }
     }
+}
 
-    /// What the item is told when the run's state goes from `self.state` to `next`.
-    fn change_to(&self, next: RunState, exit_code: Option<i64>) -> Option<RunChange> {
-        use RunState as S;
-        let ended = |otherwise| RunChange::Ended {
-            exit_code: exit_code.unwrap_or(otherwise),
-            stopped: next == S::Killed,
-        };
-        match (self.state, next) {
-            (S::Crashed, S::Running | S::Preempting) => Some(RunChange::Revived),
-            (_, S::Running) => Some(RunChange::Started),
-            (_, S::Crashed) => Some(RunChange::Crashed),
-            (_, S::Finished) => Some(ended(0)),
-            // A client may set the state without saying how its process ended.
-            (_, S::Failed | S::Killed) => Some(ended(1)),
-            // Whether a preempted run goes on is for the agent that holds the item to say.
-            (_, S::Pending | S::Preempting | S::Preempted) => None,
-        }
+/// What the item is told when its run's state goes from one to another.
+fn change(from: RunState, to: RunState, exit_code: Option<i64>) -> Option<RunChange> {
+    use RunState as S;
+    let ended = |otherwise| RunChange::Ended {
+        exit_code: exit_code.unwrap_or(otherwise),
+        stopped: to == S::Killed,
+    };
+    match (from, to) {
+        (S::Crashed, S::Running | S::Preempting) => Some(RunChange::Revived),
+        (_, S::Running) => Some(RunChange::Started),
+        (_, S::Crashed) => Some(RunChange::Crashed),
+        (_, S::Finished) => Some(ended(0)),
+        // A client may set the state without saying how its process ended.
+        (_, S::Failed | S::Killed) => Some(ended(1)),
+        // Whether a preempted run goes on is for the agent that holds the item to say.
+        (_, S::Pending | S::Preempting | S::Preempted) => None,
     }
 }
 
@@ -502,11 +501,11 @@ fn record_heartbeat(tx: &mut dyn Tx, name: &RunName, heartbeat: &Heartbeat, now:
         ("summary", heartbeat.summary.as_deref()),
         ("system_metrics", heartbeat.system_metrics.as_deref()),
     ];
-    rows::write_texts(tx, &core, &texts)?;
+    rows::write_texts(tx, &core, &texts, false)?;
     if next == core.state {
         return Ok(core.unchanged());
     }
-    let followed = tell_item(tx, core.item, core.change_to(next, heartbeat.exit_code), now)?;
+    let followed = tell_item(tx, core.item, change(core.state, next, heartbeat.exit_code), now)?;
     Ok(HeartbeatAck {
         stop_requested: core.stop_requested,
         changed: Some(next),
@@ -516,53 +515,56 @@ fn record_heartbeat(tx: &mut dyn Tx, name: &RunName, heartbeat: &Heartbeat, now:
 
 fn upsert_run(tx: &mut dyn Tx, name: &RunName, upsert: &RunUpsert, now: Millis) -> Result<(Run, bool)> {
     let (project, _) = projects::ensure(tx, &name.entity, &name.project, now)?;
-    let (core, inserted) = find_or_insert(tx, name, &project, &upsert.user, upsert.item, now)?;
-    let next = match upsert.state {
-        Some(state) => state,
-        None if upsert.starts || inserted => RunState::Running,
-        None => core.state,
+    let state = upsert.state.unwrap_or(RunState::Running);
+    let (core, inserted) = match rows::lock(tx, name)? {
+        Some(core) => (core, false),
+        None => match rows::insert(tx, &project, &name.run, &upsert.user, state, upsert.item, now)? {
+            Some(core) => (core, true),
+            // Another transaction was quicker.
+            None => (require(tx, name)?, false),
+        },
     };
-    let item = upsert.item.or(core.item);
-    if inserted || upsert.starts || next != core.state || item != core.item {
-        // A resumed run has not been asked to stop; one that never started may have been.
-        let resumed = upsert.starts && core.state.is_terminal();
-        let alive = matches!(next, RunState::Running | RunState::Preempting);
-        let changed = Core {
-            state: next,
-            item,
-            stop_requested: core.stop_requested && !resumed,
-            exit_code: core.exit_code.filter(|_| next.is_terminal()),
-            heartbeat_at: if alive { Some(now) } else { core.heartbeat_at },
-            ended_at: next.is_terminal().then(|| core.ended_at.unwrap_or(now)),
-            ..core.clone()
-        };
-        rows::update(tx, &changed)?;
-    }
-    rows::change_texts(tx, &core, upsert)?;
-    if next != core.state || upsert.starts || inserted {
-        tell_item(tx, item, core.change_to(next, None), now)?;
+    rows::change_texts(tx, &core, upsert, inserted)?;
+    if inserted {
+        tell_item(tx, core.item, change(RunState::Pending, core.state, None), now)?;
+    } else {
+        change_state(tx, &core, upsert, now)?;
     }
     let run = rows::find(tx, name)?.ok_or_else(|| Error::Internal(format!("run `{name}` vanished")))?;
     Ok((run, inserted))
 }
 
-/// Finds a run and locks it, or makes it, pending; tells whether it was made.
-fn find_or_insert(
-    tx: &mut dyn Tx,
-    name: &RunName,
-    project: &Project,
-    user: &str,
-    item: Option<ItemId>,
-    now: Millis,
-) -> Result<(Core, bool)> {
-    if let Some(core) = rows::lock(tx, name)? {
-        return Ok((core, false));
+/// What an upsert does to a run that exists, its texts aside.
+fn change_state(tx: &mut dyn Tx, core: &Core, upsert: &RunUpsert, now: Millis) -> Result<()> {
+    let next = match upsert.state {
+        Some(state) => state,
+        None if upsert.starts => RunState::Running,
+        None => core.state,
+    };
+    let item = upsert.item.or(core.item);
+    if !upsert.starts && next == core.state && item == core.item {
+        return Ok(());
     }
-    if let Some(core) = rows::insert(tx, project, &name.run, user, item, now)? {
-        return Ok((core, true));
+    // A resumed run has not been asked to stop; one that never started may have been.
+    let resumed = upsert.starts && core.state.is_terminal();
+    let changed = Core {
+        state: next,
+        item,
+        stop_requested: core.stop_requested && !resumed,
+        exit_code: core.exit_code.filter(|_| next.is_terminal()),
+        heartbeat_at: if Core::is_alive(next) {
+            Some(now)
+        } else {
+            core.heartbeat_at
+        },
+        ended_at: next.is_terminal().then(|| core.ended_at.unwrap_or(now)),
+        ..core.clone()
+    };
+    rows::update(tx, &changed)?;
+    if upsert.starts || next != core.state {
+        tell_item(tx, item, change(core.state, next, None), now)?;
     }
-    // Another transaction was quicker.
-    require(tx, name).map(|core| (core, false))
+    Ok(())
 }
 
 /// Checks a run's id: it becomes part of addresses and of the client's storage id.
@@ -601,7 +603,7 @@ fn tell_item(tx: &mut dyn Tx, item: Option<ItemId>, change: Option<RunChange>, n
 pub(crate) fn ensure_pending(tx: &mut dyn Tx, name: &RunName, author: &str, item: ItemId, now: Millis) -> Result<()> {
     check_run_id(&name.run)?;
     let (project, _) = projects::ensure(tx, &name.entity, &name.project, now)?;
-    if rows::insert(tx, &project, &name.run, author, Some(item), now)?.is_some() {
+    if rows::insert(tx, &project, &name.run, author, RunState::Pending, Some(item), now)?.is_some() {
         return Ok(());
     }
     // A later attempt, or a run that is resumed.

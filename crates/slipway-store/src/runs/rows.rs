@@ -23,6 +23,13 @@ pub(super) struct Core {
     pub(super) ended_at: Option<Millis>,
 }
 
+impl Core {
+    /// Whether a run in this state is expected to be heard from.
+    pub(super) fn is_alive(state: RunState) -> bool {
+        matches!(state, RunState::Running | RunState::Preempting)
+    }
+}
+
 const CORE: &str = "r.id, r.entity_id, r.state, r.item_entity_id, r.item_id, r.stop_requested, r.exit_code, \
      r.heartbeat_at, r.ended_at";
 
@@ -45,41 +52,46 @@ pub(super) fn lock(tx: &mut dyn Tx, name: &RunName) -> Result<Option<Core>> {
     core(tx, name, suffix)
 }
 
-/// Makes a pending run; `None` if there is one of that id.
+/// Makes a run in a state; `None` if there is one of that id.
 pub(super) fn insert(
     tx: &mut dyn Tx,
     project: &Project,
     run_id: &str,
     user: &str,
+    state: RunState,
     item: Option<ItemId>,
     now: Millis,
 ) -> Result<Option<Core>> {
+    let mut core = Core {
+        number: 0,
+        entity_id: project.entity_id,
+        state,
+        item,
+        stop_requested: false,
+        exit_code: None,
+        heartbeat_at: Core::is_alive(state).then_some(now),
+        ended_at: state.is_terminal().then_some(now),
+    };
     let sql = "INSERT INTO runs (entity_id, project_id, run_id, state, username, item_entity_id, item_id, \
-         stop_requested, created_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8) \
+         stop_requested, created_at, heartbeat_at, ended_at) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8, $9, $10) \
          ON CONFLICT (entity_id, project_id, run_id) DO NOTHING RETURNING id";
     let params = params![
         project.entity_id,
         project.id,
         run_id,
-        RunState::Pending.code(),
+        state.code(),
         user,
         item.map(|item| item.entity),
         item.map(|item| item.number),
         now,
+        core.heartbeat_at,
+        core.ended_at,
     ];
     let Some(row) = tx.query_opt(sql, params)? else {
         return Ok(None);
     };
-    Ok(Some(Core {
-        number: row.i64(0)?,
-        entity_id: project.entity_id,
-        state: RunState::Pending,
-        item,
-        stop_requested: false,
-        exit_code: None,
-        heartbeat_at: None,
-        ended_at: None,
-    }))
+    core.number = row.i64(0)?;
+    Ok(Some(core))
 }
 
 /// Writes a narrow row.
@@ -100,8 +112,8 @@ pub(super) fn update(tx: &mut dyn Tx, core: &Core) -> Result<()> {
     tx.execute(sql, params).map(drop)
 }
 
-/// The texts that an upsert gives, by column.
-pub(super) fn change_texts(tx: &mut dyn Tx, core: &Core, upsert: &RunUpsert) -> Result<()> {
+/// Writes the texts that an upsert gives. `fresh`: this transaction has made the run.
+pub(super) fn change_texts(tx: &mut dyn Tx, core: &Core, upsert: &RunUpsert, fresh: bool) -> Result<()> {
     let tags = upsert.tags.as_ref().map(|tags| serde_json::json!(tags).to_string());
     let texts = [
         ("config", upsert.config.as_deref()),
@@ -121,12 +133,12 @@ pub(super) fn change_texts(tx: &mut dyn Tx, core: &Core, upsert: &RunUpsert) -> 
         ("commit_hash", upsert.commit.as_deref()),
         ("sweep", upsert.sweep.as_deref()),
     ];
-    write_texts(tx, core, &texts)
+    write_texts(tx, core, &texts, fresh)
 }
 
 /// Writes the texts that are given and leaves the others. A run that nobody has described yet has no
 /// row of texts, so that acknowledging an item stays cheap.
-pub(super) fn write_texts(tx: &mut dyn Tx, core: &Core, texts: &[(&str, Option<&str>)]) -> Result<()> {
+pub(super) fn write_texts(tx: &mut dyn Tx, core: &Core, texts: &[(&str, Option<&str>)], fresh: bool) -> Result<()> {
     if texts.iter().all(|(_, text)| text.is_none()) {
         return Ok(());
     }
@@ -146,7 +158,7 @@ pub(super) fn write_texts(tx: &mut dyn Tx, core: &Core, texts: &[(&str, Option<&
         "UPDATE run_texts SET {} WHERE entity_id = $1 AND run_id = $2",
         kept.join(", ")
     );
-    if tx.execute(&update, &params)? == 0 {
+    if fresh || tx.execute(&update, &params)? == 0 {
         let insert = format!(
             "INSERT INTO run_texts (entity_id, run_id, {}) VALUES ($1, $2, {})",
             columns.join(", "),

@@ -4,9 +4,11 @@ use slipway_model::Millis;
 use slipway_model::id::{LeaseHandle, RunName};
 use slipway_model::item::{CRASH_TERM, ItemState};
 use slipway_model::run::RunState;
-use slipway_store::Error;
+use slipway_store::blobs::{BlobOptions, Blobs, path};
 use slipway_store::items::{Acked, Outcome};
+use slipway_store::run_data::Stream;
 use slipway_store::runs::{Alert, Heartbeat, Run, RunFile, RunUpsert};
+use slipway_store::{Error, garbage};
 
 use crate::bed::{Bed, T0, USER, run_of};
 
@@ -23,6 +25,7 @@ crate::cases!(
     a_silent_run_crashes_and_its_next_heartbeat_revives_it,
     a_request_to_stop_reaches_the_next_heartbeat_and_stays,
     a_deleted_run_is_gone_and_its_id_is_free,
+    what_a_deleted_run_left_behind_is_collected,
     runs_are_listed_in_stable_pages,
     files_and_alerts_belong_to_their_run,
     an_acknowledged_run_is_pending_until_it_starts,
@@ -309,6 +312,37 @@ async fn a_deleted_run_is_gone_and_its_id_is_free(bed: &Bed) {
     ));
     let (again, inserted) = bed.store.upsert_run(name("r1"), starts(), T0).await.unwrap();
     assert!(inserted && again.notes.is_none());
+}
+
+async fn what_a_deleted_run_left_behind_is_collected(bed: &Bed) {
+    let dir = tempfile::tempdir().unwrap();
+    let options = BlobOptions::Local {
+        dir: dir.path().to_owned(),
+    };
+    let blobs = Blobs::open(&options).unwrap();
+    let mut numbers = Vec::new();
+    // The same id three times: the last run lives.
+    for _ in 0..3 {
+        bed.store.delete_run(&name("r1")).await.unwrap();
+        let (made, _) = bed.store.upsert_run(name("r1"), starts(), T0).await.unwrap();
+        let lines = vec!["line".to_owned()];
+        bed.store
+            .write_lines(&made.name, Stream::Console, 0, lines)
+            .await
+            .unwrap();
+        let file = path::run_file(made.number, "output.log");
+        blobs.put_bytes(&file, "line".into()).await.unwrap();
+        numbers.push(made.number);
+    }
+    assert_eq!(bed.store.deleted_runs(10).await.unwrap(), numbers[..2]);
+    assert_eq!(garbage::collect(&bed.store, &blobs, 1).await.unwrap(), 1);
+    assert_eq!(garbage::collect(&bed.store, &blobs, 10).await.unwrap(), 1);
+    assert_eq!(garbage::collect(&bed.store, &blobs, 10).await.unwrap(), 0);
+    for (number, kept) in numbers.into_iter().zip([false, false, true]) {
+        let found = blobs.head(&path::run_file(number, "output.log")).await;
+        assert_eq!(found.is_ok(), kept, "run {number}");
+    }
+    assert_eq!(run(bed, &name("r1")).await.log_lines, 1);
 }
 
 async fn runs_are_listed_in_stable_pages(bed: &Bed) {

@@ -69,16 +69,14 @@ impl RunMutation {
         })
     }
 
-    /// Deletes a run with what it logged and uploaded. Artifacts that it made stay.
+    /// Deletes a run with what it logged and uploaded, which follows in the background. Artifacts
+    /// that it made stay.
     async fn delete_run(&self, ctx: &Context<'_>, input: DeleteRunInput) -> Result<DeleteRunPayload> {
         let name = RunName::from_storage_id(&input.id)?;
         access::write_run(ctx.principal(), &name)?;
-        let run = ctx.store().run(&name).await?;
-        let run = run.ok_or_else(|| ApiError::not_found("run", &name.to_string()))?;
-        ctx.store().delete_run(&name).await?;
-        ctx.store().delete_lines(&name).await?;
-        let files = slipway_store::blobs::path::run_files(run.number);
-        ctx.app().blobs.delete_prefix(&files).await?;
+        if !ctx.store().delete_run(&name).await? {
+            return Err(ApiError::not_found("run", &name.to_string()));
+        }
         Ok(DeleteRunPayload {
             success: true,
             client_mutation_id: input.client_mutation_id,

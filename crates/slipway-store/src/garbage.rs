@@ -1,0 +1,29 @@
+//! What deleted runs leave behind: their lines and their blobs, which are large and lie elsewhere.
+//!
+//! Deleting a run is one small transaction, which puts its number on a list. The list is worked off
+//! here; what is interrupted is found on it again. Numbers are never used twice, so a later run of
+//! the same id is never touched.
+
+use crate::blobs::{BlobError, Blobs, path};
+use crate::{Error, Result, Store};
+
+/// Removes what up to `limit` deleted runs left behind, oldest first. Returns how many there were;
+/// less than `limit` means that nothing is left.
+///
+/// # Errors
+/// [`Error::Unavailable`] if the database or the blob storage is away; what was done until then
+/// stays done.
+pub async fn collect(store: &Store, blobs: &Blobs, limit: usize) -> Result<usize> {
+    let numbers = store.deleted_runs(limit).await?;
+    for number in &numbers {
+        blobs.delete_prefix(&path::run_files(*number)).await?;
+        store.forget_deleted_run(*number).await?;
+    }
+    Ok(numbers.len())
+}
+
+impl From<BlobError> for Error {
+    fn from(error: BlobError) -> Self {
+        Self::Unavailable(error.to_string())
+    }
+}
