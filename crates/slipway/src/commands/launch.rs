@@ -376,11 +376,11 @@ async fn wait(id: &str, context: &Context) -> Result<ExitCode> {
                 .exit_code
                 .and_then(|code| u8::try_from(code).ok())
                 .filter(|code| *code != 0);
-            let reason = reason(&item).unwrap_or_else(|| "the job did not succeed".to_owned());
-            Err(Error::job_ended(
-                code.unwrap_or(1),
-                format!("{}: {reason}", label(&item)),
-            ))
+            let reason = match &item.failure {
+                Some(failure) => format!("the job failed at stage `{}`: {}", failure.stage, failure.message),
+                None => format!("the job is {}", item.state),
+            };
+            Err(Error::job_ended(code.unwrap_or(1), reason))
         }
     }
 }
