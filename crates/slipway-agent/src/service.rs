@@ -1,6 +1,7 @@
 //! The agent's loop: performs what [`crate::core`] decides, and tells it what became of it.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +97,7 @@ impl Agent {
 
     /// Looks at everything that the agent needs, without taking anything or changing the server.
     pub async fn check(&self) -> CheckReport {
-        let runner = process_runner(&self.options, self.options.state_directory.join("check"));
+        let runner = process_runner(&self.options, self.options.state_directory.join("check"), "check");
         registration::check(&self.options, &self.client, &self.options.state_directory, &runner).await
     }
 
@@ -117,9 +118,15 @@ impl Agent {
     }
 }
 
-fn process_runner(options: &AgentOptions, directory: std::path::PathBuf) -> ProcessRunner {
+/// The process target. A configured directory may be shared by agents, each of which must see only
+/// its own jobs: it ends those that it does not know.
+fn process_runner(options: &AgentOptions, own: PathBuf, name: &str) -> ProcessRunner {
     let process = &options.config.process;
-    let directory = process.work_dir.as_ref().map_or(directory, std::path::PathBuf::from);
+    let configured = process
+        .work_dir
+        .as_ref()
+        .map(|directory| Path::new(directory).join(name));
+    let directory = configured.unwrap_or(own);
     let mut target = ProcessOptions::new(directory, options.shim.clone());
     let inherited = INHERITED.iter().map(|name| (*name).to_owned());
     target.inherit = inherited.chain(process.env.iter().cloned()).collect();
@@ -155,7 +162,7 @@ impl Service {
         let entity = registration::entity(client, &options.config).await?;
         let name = registration::stable_name(options, client.base_url(), &entity);
         let state = StateDirectory::open(&options.state_directory, &name)?;
-        let runner: Arc<dyn Runner> = Arc::new(process_runner(options, state.jobs()));
+        let runner: Arc<dyn Runner> = Arc::new(process_runner(options, state.jobs(), &name));
         let registered = registration::register(client, options, &entity, &name, state.instance()).await?;
         let Registered { id, name, managed } = registered;
         if !managed {
