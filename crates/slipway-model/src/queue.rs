@@ -199,7 +199,7 @@ pub fn check_entity_name(name: &str) -> Result<(), NameError> {
 }
 
 /// First path segments of the server's own addresses.
-pub const RESERVED: [&str; 15] = [
+pub const RESERVED: [&str; 16] = [
     "launch",
     "settings",
     "login",
@@ -215,6 +215,7 @@ pub const RESERVED: [&str; 15] = [
     "readyz",
     "healthz",
     "slipway",
+    "storage",
 ];
 
 fn check(kind: &'static str, name: &str, limit: usize) -> Result<(), NameError> {
