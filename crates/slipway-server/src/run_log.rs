@@ -215,8 +215,16 @@ impl Follower {
     /// Waits until something of this run came in, or for [`POLL`].
     async fn wait(&mut self) {
         let deadline = tokio::time::Instant::now() + POLL;
+        let mut shutdown = self.app.shutdown.subscribe();
         loop {
-            match tokio::time::timeout_at(deadline, self.changes.recv()).await {
+            let change = tokio::select! {
+                change = tokio::time::timeout_at(deadline, self.changes.recv()) => change,
+                _ended = shutdown.wait_for(|ended| *ended) => {
+                    self.ended = true;
+                    return;
+                }
+            };
+            match change {
                 Ok(Ok(changed)) if changed.run == self.name => {
                     if let Some(from) = changed.from {
                         self.next = self.next.min(from);
@@ -224,7 +232,7 @@ impl Follower {
                     return;
                 }
                 Ok(Ok(_)) => {}
-                // Changes were missed, or the server stops: look at the store.
+                // Changes were missed, or none came: look at the store.
                 Ok(Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => return,
                 Ok(Err(broadcast::error::RecvError::Closed)) => {
                     self.ended = true;

@@ -125,7 +125,7 @@ impl ItemView {
                             b { (event_words(&event.kind)) }
                             span class="after" title=(iso(event.at)) {
                                 @match before {
-                                    Some(before) => { "+" (duration(event.at - before.at)) }
+                                    Some(before) => (after(event.at - before.at)),
                                     None => { (moment(event.at, now, language)) }
                                 }
                             }
@@ -351,6 +351,15 @@ fn widths(parts: &[Millis]) -> Vec<f64> {
     #[expect(clippy::cast_precision_loss, reason = "widths on a screen")]
     let share = |part: Millis| LEAST + free * (part as f64 / sum);
     parts.iter().map(|part| share(*part)).collect()
+}
+
+/// The time since the event before.
+fn after(millis: Millis) -> String {
+    if millis < 1000 {
+        duration(millis)
+    } else {
+        format!("+{}", duration(millis))
+    }
 }
 
 fn event_words(kind: &str) -> String {

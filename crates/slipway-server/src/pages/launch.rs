@@ -263,7 +263,8 @@ pub(super) fn item_reason(
         warning: item.warning.as_ref().map(|warning| warning.message.clone()),
     };
     match (wait_reason(&facts), holder) {
-        (Some(reason), _) => reason.sentence(now),
+        // Sentences quote names as terminals do; on a page the quotes are noise.
+        (Some(reason), _) => reason.sentence(now).replace('`', ""),
         (None, Some(holder)) => format!("on {holder}"),
         (None, None) => String::new(),
     }
@@ -448,7 +449,7 @@ fn items_card(queue: &Queue, rows: &[&ItemRow], counts: &QueueCounts, visitor: &
                 }
             } @else {
                 div class="scroll" {
-                    table class="list" {
+                    table class="list cards" {
                         thead {
                             tr {
                                 th { (language.word("State")) }
@@ -467,8 +468,8 @@ fn items_card(queue: &Queue, rows: &[&ItemRow], counts: &QueueCounts, visitor: &
                                 @let item = &row.item;
                                 tr {
                                     td { (row.status.badge(language, None)) }
-                                    td class="number" { @if let Some(position) = row.position { (position) } }
-                                    td {
+                                    td class="number position" { @if let Some(position) = row.position { (position) } }
+                                    td class="job" {
                                         a class="name" href=(item_address(queue, item)) { (row.label.name) }
                                         @if row.label.job != row.label.name { small { (row.label.job) } }
                                     }

@@ -19,7 +19,7 @@ pub(super) fn console(lines: &[Line], stream: Option<&str>, whole: &str, languag
             @if lines.is_empty() && stream.is_none() {
                 p class="empty" { "The run printed nothing." }
             } @else {
-                div class="log" data-stream=[stream] tabindex="0" role="log" aria-label=(language.word("Log")) {
+                div class="log" data-stream=[stream] data-empty="Waiting for the first line." tabindex="0" role="log" aria-label=(language.word("Log")) {
                     @for line in lines {
                         @let read = ConsoleLine::read(&line.text);
                         div data-line=(line.number) class=[read.is_error().then_some("err")] title=[read.timestamp.as_deref()] {
@@ -48,7 +48,7 @@ pub(super) fn output(text: &str, end: i64, cut: bool, stream: Option<&str>, whol
             @if text.is_empty() && stream.is_none() {
                 p class="empty" { "No output was captured." }
             } @else {
-                pre class="output" data-stream=[stream] data-end=(end) tabindex="0" role="log"
+                pre class="output" data-stream=[stream] data-end=(end) data-empty="Waiting for the first line." tabindex="0" role="log"
                     aria-label=(language.word("Output")) { (text) }
             }
         }

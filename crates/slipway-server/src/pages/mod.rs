@@ -145,3 +145,6 @@ fn asset(headers: &HeaderMap, content: &'static str, kind: &'static str) -> Resp
     }
     response
 }
+
+#[cfg(test)]
+mod tests;
