@@ -1,6 +1,5 @@
 //! How an agent makes itself known, and the check of everything that it needs for that.
 
-use std::fmt;
 use std::path::Path;
 
 use sha2::{Digest as _, Sha256};
@@ -44,24 +43,8 @@ pub struct CheckReport {
 impl CheckReport {
     /// Whether the agent would serve its queues.
     #[must_use]
-    pub fn is_fine(&self) -> bool {
+    pub fn passed(&self) -> bool {
         self.checks.iter().all(|check| check.result.is_ok())
-    }
-}
-
-impl fmt::Display for CheckReport {
-    /// One line for each check.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, Check { name, result }) in self.checks.iter().enumerate() {
-            if index > 0 {
-                writeln!(f)?;
-            }
-            match result {
-                Ok(found) => write!(f, "ok      {name}: {found}")?,
-                Err(problem) => write!(f, "FAILED  {name}: {problem}")?,
-            }
-        }
-        Ok(())
     }
 }
 

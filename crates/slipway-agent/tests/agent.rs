@@ -456,10 +456,13 @@ async fn an_agent_that_cannot_serve_says_why() {
     let report = Agent::new(bench.agent_options(|_| {}), bench.client.clone())
         .check()
         .await;
-    assert!(report.is_fine(), "{report}");
+    assert!(report.passed(), "{report:?}");
     let wrong = bench.agent_options(|config| config.queues = vec!["none".to_owned()]);
     let report = Agent::new(wrong, bench.client.clone()).check().await;
-    assert!(!report.is_fine() && report.to_string().contains("`none`"), "{report}");
+    assert!(
+        !report.passed() && format!("{report:?}").contains("`none`"),
+        "{report:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
