@@ -30,7 +30,7 @@ def item(user: User, identifier: str) -> dict[str, Any]:
 
 
 def items(user: User, entity: str, queue: str) -> list[dict[str, Any]]:
-    """The newest 1,000 items of a queue, oldest first."""
+    """Every item of a queue, oldest first."""
     document = (
         """query Items($entity: String!, $project: String!, $queue: String!, $after: String) {
           project(entityName: $entity, name: $project) { runQueue(name: $queue) {
@@ -44,8 +44,8 @@ def items(user: User, entity: str, queue: str) -> list[dict[str, Any]]:
         page = user.graphql(document, variables)["project"]["runQueue"]["items"]
         found += [edge["node"] for edge in page["edges"]]
         after = page["pageInfo"]["endCursor"]
-        if not page["pageInfo"]["hasNextPage"] or len(found) >= 1000:
-            return found
+        if not page["pageInfo"]["hasNextPage"]:
+            return found[::-1]
 
 
 def only_item(user: User, entity: str, queue: str) -> dict[str, Any]:
