@@ -191,7 +191,7 @@ impl Blobs {
         let unusable = |error: &dyn std::fmt::Display| {
             BlobError::Configuration(format!("the blob directory {} cannot be used: {error}", dir.display()))
         };
-        std::fs::create_dir_all(dir).map_err(|error| unusable(&error))?;
+        make_directory(dir).map_err(|error| unusable(&error))?;
         let store = LocalFileSystem::new_with_prefix(dir).map_err(|error| unusable(&error))?;
         Ok(Self {
             store: Arc::new(store.with_fsync(true)),
@@ -426,6 +426,19 @@ impl Blobs {
         let joined = format!("{}/{path}", self.prefix);
         Path::parse(&joined).map_err(|_| BlobError::Path(joined))
     }
+}
+
+/// Makes a directory whose name survives a loss of power: what is below it is synced with each blob,
+/// but a name is durable only once the directory that holds it is synced, too. The name of a directory
+/// that is there already may not be: a server may have died right after it made it.
+fn make_directory(dir: &std::path::Path) -> std::io::Result<()> {
+    let dir = std::path::absolute(dir)?;
+    let made = dir.ancestors().skip(1).take_while(|path| !path.exists()).count();
+    std::fs::create_dir_all(&dir)?;
+    for parent in dir.ancestors().skip(1).take(made + 1) {
+        std::fs::File::open(parent)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// Reads the base64 form of an MD5, as `Content-MD5` and manifests carry it.
