@@ -1,5 +1,7 @@
 //! The agent against a real server on a real port, with real children.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -234,11 +234,11 @@ fn data<T: DeserializeOwned>(event: &Event) -> Result<T> {
     })
 }
 
+/// Reads one event: nothing for those of no interest, else its value and whether it is the last.
+type Reader<T> = fn(&Event) -> Result<Option<(T, bool)>>;
+
 /// Reads events until one says that it is the last.
-fn until_end<T: Send + 'static>(
-    subscription: Subscription,
-    read: fn(&Event) -> Result<Option<(T, bool)>>,
-) -> BoxStream<'static, Result<T>> {
+fn until_end<T: Send + 'static>(subscription: Subscription, read: Reader<T>) -> BoxStream<'static, Result<T>> {
     unfold(Some(subscription), move |state| async move {
         let mut subscription = state?;
         loop {

@@ -1,5 +1,7 @@
 //! The command as people and scripts use it: the real binary against a real server.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};

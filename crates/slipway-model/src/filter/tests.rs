@@ -123,7 +123,7 @@ fn orders_sort_with_absent_values_last() {
     let order = Order::parse("-summary_metrics.loss, +created_at").unwrap();
     assert_eq!(order.keys[0].path, "summary_metrics.loss");
     assert!(order.keys[0].descending && !order.keys[1].descending);
-    let mut rows = vec![
+    let mut rows = [
         ("absent", vec![None, Some(json!("1"))]),
         ("low", vec![Some(json!(0.5)), Some(json!("3"))]),
         ("null", vec![Some(json!(null)), Some(json!("0"))]),
@@ -142,7 +142,7 @@ proptest! {
     #[test]
     fn not_is_the_opposite(bound in -2.0_f64..2.0, operator in prop::sample::select(vec!["$eq", "$ne", "$gt", "$lt", "$gte"])) {
         let plain = json!({"config.lr.value": {operator: bound}});
-        prop_assert_ne!(passes(plain.clone()), passes(json!({"$not": plain.clone()})));
+        prop_assert_ne!(passes(plain.clone()), passes(json!({"$not": plain})));
         prop_assert_ne!(passes(plain.clone()), passes(json!({"$nor": [plain]})));
     }
 }

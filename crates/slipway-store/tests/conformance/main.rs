@@ -3,6 +3,8 @@
 //! PostgreSQL is the server at `SLIPWAY_TEST_POSTGRES_URL`; each case gets a schema of its own
 //! there. `make test` sets the variable; `scripts/postgres.sh start` prints a value for it.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
 mod bed;
 
 mod agents;
