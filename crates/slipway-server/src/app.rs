@@ -92,7 +92,7 @@ impl App {
             lookup: Lookup::default(),
             deliveries: Deliveries::default(),
             hub: Hub::default(),
-            schema: crate::graphql::schema(),
+            schema: crate::graphql::schema(options.compat_official),
             options,
             store,
             blobs,

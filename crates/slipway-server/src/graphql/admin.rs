@@ -16,9 +16,10 @@ use crate::{ApiError, access};
 #[derive(Default)]
 pub(crate) struct AdminMutation;
 
-#[Object(visible = "super::additions")]
+#[Object]
 impl AdminMutation {
     /// Makes a user or a service account with a key.
+    #[graphql(visible = "super::additions")]
     async fn create_user(&self, ctx: &Context<'_>, input: CreateUserInput) -> Result<CreateUserPayload> {
         match &input.service_of {
             Some(team) => access::administer(ctx.principal(), team)?,
@@ -70,6 +71,7 @@ impl AdminMutation {
     }
 
     /// Makes a team; the caller becomes its admin.
+    #[graphql(visible = "super::additions")]
     async fn create_team(&self, ctx: &Context<'_>, input: CreateTeamInput) -> Result<CreateTeamPayload> {
         access::administer_installation(ctx.principal())?;
         check_entity_name(&input.name)?;
@@ -86,6 +88,7 @@ impl AdminMutation {
     }
 
     /// Adds a member to a team, changes its role, or removes it.
+    #[graphql(visible = "super::additions")]
     async fn set_team_member(&self, ctx: &Context<'_>, input: SetTeamMemberInput) -> Result<SetTeamMemberPayload> {
         access::administer(ctx.principal(), &input.team)?;
         let role = input
@@ -106,6 +109,7 @@ impl AdminMutation {
     }
 
     /// Makes a key, one's own or, for administrators, somebody's. It is shown once.
+    #[graphql(visible = "super::additions")]
     async fn create_api_key(&self, ctx: &Context<'_>, input: CreateApiKeyInput) -> Result<CreateApiKeyPayload> {
         let username = owner(ctx, input.username)?;
         let key = generate_key();
@@ -129,6 +133,7 @@ impl AdminMutation {
     }
 
     /// Ends a key at once.
+    #[graphql(visible = "super::additions")]
     async fn revoke_api_key(&self, ctx: &Context<'_>, input: RevokeApiKeyInput) -> Result<RevokeApiKeyPayload> {
         let username = owner(ctx, input.username)?;
         let id = read_key_id(&input.id).ok_or_else(|| ApiError::not_found("API key", &input.id))?;

@@ -6,6 +6,7 @@
 mod admin;
 mod agents;
 mod artifacts;
+mod compat;
 mod context;
 mod files;
 mod handler;
@@ -106,9 +107,13 @@ impl Entity {
     }
 }
 
-/// Builds the schema.
-pub(crate) fn schema() -> ApiSchema {
-    builder().finish()
+/// Builds the schema. `official_only`: documents that use an addition are refused.
+pub(crate) fn schema(official_only: bool) -> ApiSchema {
+    if official_only {
+        builder().extension(compat::OfficialOnly).finish()
+    } else {
+        builder().finish()
+    }
 }
 
 fn builder() -> SchemaBuilder<Query, Mutation, EmptySubscription> {
