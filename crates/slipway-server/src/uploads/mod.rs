@@ -1,8 +1,9 @@
-//! Files in and out: `PUT` and `GET /storage/…`.
+//! Files in and out: `PUT` and `GET /storage/…`, and the addresses of [`by_digest`].
 //!
 //! Addresses authorise themselves, see [`links`]. Bytes are streamed between the socket and the blob
 //! storage and never held as a whole. What a run uploads is never executed on this origin.
 
+mod by_digest;
 mod content;
 mod links;
 
@@ -26,6 +27,9 @@ use crate::app::App;
 use crate::error::{ApiError, Code};
 use links::{LinkQuery, run_path};
 
+/// How long what is named by its content may be kept.
+const IMMUTABLE: &str = "private, max-age=86400, immutable";
+
 /// The routes of this module.
 pub(crate) fn routes() -> axum::Router<Arc<App>> {
     axum::Router::new()
@@ -34,6 +38,7 @@ pub(crate) fn routes() -> axum::Router<Arc<App>> {
             get(get_run_file).put(put_run_file),
         )
         .route("/storage/blobs/{*path}", get(get_blob).put(put_blob))
+        .merge(by_digest::routes())
 }
 
 impl From<BlobError> for ApiError {
@@ -167,7 +172,7 @@ async fn get_blob(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     query.verify(&app.signer, Method::Get, &format!("blobs/{blob}"), app.now())?;
-    send(&app, &blob, &query.name, "private, max-age=86400, immutable", &headers).await
+    send(&app, &blob, &query.name, IMMUTABLE, &headers).await
 }
 
 /// Streams a blob, or the part of it that a `Range` header asks for.

@@ -1,5 +1,7 @@
 //! Making, finding and reading artifacts as the official client does it, bytes included.
 
+use std::fmt::Write as _;
+
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
 use base64::Engine as _;
@@ -7,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use md5::{Digest as _, Md5};
 use serde_json::{Value, json};
 
-use crate::testing::{Answer, TestServer};
+use crate::testing::{Answer, TestServer, basic};
 
 const JOB: &[u8] = br#"{"_version":"v0","source_type":"image","source":{"image":"python:3.11-slim"}}"#;
 
@@ -153,6 +155,67 @@ async fn a_job_is_uploaded_committed_found_and_downloaded() {
         collections[0]["node"]["artifacts"]["edges"][0]["node"]["artifactSequence"]["name"],
         "img-job"
     );
+}
+
+#[tokio::test]
+async fn the_sdk_downloads_by_digest_what_its_user_may_read() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    let outsider = server.user("bob").await;
+    let id = publish(&server, &key, "client-1", "digest-1", JOB).await;
+    let id = id.as_str().unwrap();
+    let hex = Md5::digest(JOB).iter().fold(String::new(), |mut hex, byte| {
+        write!(hex, "{byte:02x}").unwrap();
+        hex
+    });
+    let get = async |path: &str, key: Option<&str>, headers: &[(&str, &str)]| {
+        let mut request = Request::get(path);
+        if let Some(key) = key {
+            request = request.header(header::AUTHORIZATION, basic(key));
+        }
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        server.send(request.body(Body::empty()).unwrap()).await
+    };
+    for path in [
+        format!("/artifacts/alice/{hex}"),
+        format!("/artifactsV2/default/alice/{hex}"),
+        format!("/artifactsV2/default/alice/{id}/{hex}/wandb-job.json"),
+        format!("/artifactsV2/default/alice/proj/img-job/{id}/{hex}/wandb-job.json"),
+        format!("/artifactsV2/default/alice/proj/img-job//{hex}/wandb-job.json"),
+        format!("/artifactsV2/default/alice/proj/img-job/{id}//{hex}/a%20b%23.json"),
+    ] {
+        let got = get(&path, Some(&key), &[]).await;
+        assert_eq!((got.status, got.body.as_slice()), (StatusCode::OK, JOB), "{path}");
+        assert_eq!(get(&path, None, &[]).await.status, StatusCode::UNAUTHORIZED, "{path}");
+        let foreign = get(&path, Some(&outsider), &[]).await;
+        assert_eq!(foreign.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let part = get(
+        &format!("/artifacts/alice/{hex}"),
+        Some(&key),
+        &[("range", "bytes=1-3")],
+    )
+    .await;
+    assert_eq!(
+        (part.status, part.body.as_slice()),
+        (StatusCode::PARTIAL_CONTENT, &JOB[1..4])
+    );
+    let absent = "0".repeat(32);
+    for path in [
+        format!("/artifacts/alice/{absent}"),
+        format!("/artifacts/nobody/{hex}"),
+        // Another entity's store does not hold the bytes.
+        format!("/artifacts/bob/{hex}"),
+        "/artifacts/alice/not-a-digest".to_owned(),
+        format!("/artifactsV2/{hex}"),
+    ] {
+        let got = get(&path, Some(&key), &[]).await;
+        assert_eq!(got.status, StatusCode::NOT_FOUND, "{path}");
+    }
+    let own = get(&format!("/artifacts/bob/{hex}"), Some(&outsider), &[]).await;
+    assert_eq!(own.status, StatusCode::NOT_FOUND);
 }
 
 #[tokio::test]
