@@ -22,7 +22,6 @@ mod wording;
 
 pub(crate) use context::Caller;
 pub(crate) use handler::post_graphql;
-pub(crate) use names::check_run_id;
 
 use std::sync::Arc;
 

@@ -238,7 +238,7 @@ fn advance(
         .map(|item| item.event(kind, serde_json::json!({"attempt": item.attempt}).to_string()))
         .collect();
     events::append(tx, now, &record)?;
-    step::answers(tx, handles, moved, |_| event, Stale::Ignore, now)
+    step::answers(tx, handles, moved, |_| *event, Stale::Ignore, now)
 }
 
 fn renew(tx: &mut dyn Tx, agent: AgentId, handles: &[LeaseHandle], now: Millis) -> Result<Vec<Answer<bool>>> {
