@@ -12,7 +12,7 @@ mod files;
 mod handler;
 mod identity;
 mod items;
-mod names;
+pub(crate) mod names;
 mod page;
 mod project;
 mod queues;

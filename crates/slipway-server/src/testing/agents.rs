@@ -52,7 +52,7 @@ async fn the_official_agent_registers_polls_and_ends() {
     assert_eq!(agent["stopPolling"], false);
     assert_eq!(agent["runQueues"], json!([queue]));
     let name = agent["name"].as_str().expect("a name");
-    crate::graphql::check_run_id(name).expect("the name is a run id");
+    crate::graphql::names::check_run_id(name).expect("the name is a run id");
 
     for status in ["RUNNING", "KILLED", "POLLING"] {
         server
