@@ -7,6 +7,7 @@
 //! never restate them. Nothing here keeps state that another replica would need.
 
 mod access;
+mod again;
 mod app;
 pub mod auth;
 mod background;

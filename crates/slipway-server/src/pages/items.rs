@@ -22,7 +22,7 @@ use super::words::Language;
 use super::{Page, PageResult, log};
 use crate::app::App;
 use crate::error::ApiError;
-use crate::{access, output};
+use crate::{access, again, output};
 
 /// Events on the page.
 const EVENTS: usize = 500;
@@ -423,6 +423,7 @@ pub(super) async fn retry(
     let (item, queue) = find(&app, &visitor, &entity, &queue, &item).await?;
     access::submit(&visitor.principal, &entity)?;
     let principal = &visitor.principal;
+    again::may_retry(&app, principal, &item).await?;
     let again = app
         .store
         .retry(item.id, principal.author(), principal.key_id, visitor.now)

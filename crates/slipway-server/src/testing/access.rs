@@ -143,3 +143,117 @@ async fn administrators_make_users_and_teams_and_others_do_not() {
     let again = server.graphql(&root, create, json!({"n": "bob"})).await;
     assert_eq!(again.error().0, 409);
 }
+
+/// A team whose queue `open` takes overrides and whose queue `guarded` takes template values only,
+/// with an ended item of its member in `open` and a waiting one.
+async fn guarded_team(server: &TestServer) -> (String, String, [String; 2]) {
+    let admin = server.user("admin").await;
+    let member = server.user("member").await;
+    let store = &server.app.store;
+    store.create_team("team", "admin", START).await.expect("a team");
+    let role = Some(Role::Member);
+    store.set_member("team", "member", role).await.expect("a member");
+    make_queue(server, &admin, "open", json!({}), None).await;
+    let variables = json!({"memory": {"schema": {"type": "string", "enum": ["1g"], "default": "1g"}}});
+    make_queue(
+        server,
+        &admin,
+        "guarded",
+        json!({"memory": "{{memory}}"}),
+        Some(variables),
+    )
+    .await;
+    let mut items = Vec::new();
+    for _ in 0..2 {
+        let spec = json!({"docker": {"docker_image": "a"}, "resource_args": {"local-container": {"memory": "64g"}}});
+        let document = "mutation($spec: JSONString!, $key: String!) { pushToRunQueueByName(input: {entityName: \
+                        \"team\", projectName: \"model-registry\", queueName: \"open\", runSpec: $spec, \
+                        idempotencyKey: $key}) { runQueueItemId } }";
+        let variables = json!({"spec": spec.to_string(), "key": format!("k{}", items.len())});
+        let pushed = server.graphql(&member, document, variables).await.data();
+        let id = pushed["pushToRunQueueByName"]["runQueueItemId"].as_str();
+        items.push(id.expect("an item").to_owned());
+    }
+    let cancel = "mutation($id: ID!) { cancelRunQueueItem(input: {runQueueItemId: $id}) { item { state } } }";
+    server.graphql(&member, cancel, json!({"id": items[0]})).await.data();
+    let [ended, waiting] = <[String; 2]>::try_from(items).expect("two items");
+    (admin, member, [ended, waiting])
+}
+
+async fn make_queue(
+    server: &TestServer,
+    key: &str,
+    name: &str,
+    config: serde_json::Value,
+    variables: Option<serde_json::Value>,
+) {
+    let made = json!({
+        "entityName": "team", "projectName": "model-registry", "queueName": name,
+        "resourceType": "local-container", "resourceConfig": config.to_string(),
+        "templateVariables": variables.map(|variables| variables.to_string()),
+    });
+    server.official(key, "UpsertRunQueue", made).await.data();
+}
+
+const RETRY: &str = "mutation($id: ID!) { retryRunQueueItem(input: {runQueueItemId: $id}) { item { state } } }";
+
+#[tokio::test]
+async fn an_item_cannot_be_moved_around_a_queues_guardrails() {
+    let server = TestServer::new().await;
+    let (admin, member, [_, waiting]) = guarded_team(&server).await;
+    let document = "mutation($id: ID!) { moveRunQueueItem(input: {runQueueItemId: $id, queueName: \"guarded\"}) \
+                    { item { queueName } } }";
+    let id = json!({ "id": waiting });
+    let (status, _, message) = server.graphql(&member, document, id.clone()).await.error();
+    assert_eq!(status, 400, "{message}");
+    assert!(message.contains("/resource_args/local-container/memory"), "{message}");
+    let moved = server.graphql(&admin, document, id).await.data();
+    assert_eq!(
+        moved["moveRunQueueItem"]["item"]["queueName"], "guarded",
+        "its owner may"
+    );
+}
+
+#[tokio::test]
+async fn a_retry_meets_the_queues_guardrails_as_they_are_now() {
+    let server = TestServer::new().await;
+    let (admin, member, [ended, _]) = guarded_team(&server).await;
+    let id = json!({ "id": ended });
+    server.graphql(&member, RETRY, id.clone()).await.data();
+    let variables = json!({"memory": {"schema": {"type": "string", "enum": ["1g"], "default": "1g"}}});
+    make_queue(
+        &server,
+        &admin,
+        "open",
+        json!({"memory": "{{memory}}"}),
+        Some(variables),
+    )
+    .await;
+    let (status, _, message) = server.graphql(&member, RETRY, id.clone()).await.error();
+    assert_eq!(status, 400, "{message}");
+    server.graphql(&admin, RETRY, id).await.data();
+}
+
+#[tokio::test]
+async fn a_retry_launches_only_where_the_retrier_may() {
+    let server = TestServer::new().await;
+    let (_, member, _) = guarded_team(&server).await;
+    let other = server.user("other").await;
+    let role = Some(Role::Member);
+    server
+        .app
+        .store
+        .set_member("team", "other", role)
+        .await
+        .expect("a member");
+    let spec = json!({"docker": {"docker_image": "a"}, "entity": "member", "project": "own"});
+    let push = json!({
+        "entityName": "team", "projectName": "model-registry", "queueName": "open", "runSpec": spec.to_string(),
+    });
+    let pushed = server.official(&member, "pushToRunQueueByName", push).await.data();
+    let id = json!({"id": pushed["pushToRunQueueByName"]["runQueueItemId"]});
+    let cancel = "mutation($id: ID!) { cancelRunQueueItem(input: {runQueueItemId: $id}) { item { state } } }";
+    server.graphql(&other, cancel, id.clone()).await.data();
+    assert_eq!(server.graphql(&other, RETRY, id.clone()).await.error().0, 404);
+    server.graphql(&member, RETRY, id).await.data();
+}

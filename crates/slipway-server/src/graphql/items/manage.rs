@@ -8,7 +8,7 @@ use slipway_model::queue::{Prioritization, QUEUE_PROJECT};
 use super::super::Result;
 use super::super::context::RequestContext as _;
 use super::RunQueueItem;
-use crate::{ApiError, access};
+use crate::{ApiError, access, again};
 
 /// What people do with items.
 #[derive(Default)]
@@ -63,6 +63,7 @@ impl ManageMutation {
     ) -> Result<RetryRunQueueItemPayload> {
         let item = manageable(ctx, &input.run_queue_item_id).await?;
         let principal = ctx.principal();
+        again::may_retry(ctx.app(), principal, item.item()).await?;
         let again = ctx
             .store()
             .retry(item.item().id, principal.author(), principal.key_id, ctx.now())
@@ -103,6 +104,7 @@ impl ManageMutation {
                 target
             }
         };
+        again::may_move(ctx.app(), ctx.principal(), stored, &target).await?;
         let priority = input.priority.map(Priority::from_code).transpose()?;
         if target.prioritization == Prioritization::Disabled && priority.is_some_and(|p| p != Priority::Medium) {
             return Err(ApiError::bad(format!(
