@@ -22,8 +22,6 @@ mod wording;
 
 pub(crate) use context::Caller;
 pub(crate) use handler::post_graphql;
-#[cfg(test)]
-pub(crate) use names::check_run_id;
 
 use std::sync::Arc;
 
