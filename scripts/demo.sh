@@ -77,6 +77,16 @@ code=0
 slipway launch --job demo/digits/train:latest --queue demo --project digits --name "digits with SGD" \
   --config '{"overrides": {"run_config": {"epochs": 20, "learning_rate": 0.02}}}' --wait || code=$?
 
+say "how it went"
+item=$(slipway item list --queue demo --output json | "$venv/bin/python" -c 'import json, sys; print(json.load(sys.stdin)[0]["id"])')
+slipway item show --events --output json "$item" | "$venv/bin/python" -c '
+import json, sys
+words = {"pushed": "Queued", "leased": "Pending", "running": "Running", "finished": "Finished", "failed": "Failed", "killed": "Killed"}
+for event in json.load(sys.stdin)["events"]:
+    if event["kind"] in words:
+        print(event["at"], words[event["kind"]])
+'
+
 run=$(slipway run list --project digits --output json \
   | "$venv/bin/python" -c 'import json, sys; runs = json.load(sys.stdin); print(runs[0]["name"] if runs else "")')
 if [ -n "$run" ]; then
