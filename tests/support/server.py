@@ -85,6 +85,8 @@ class Server:
             "SLIPWAY_ADMIN_API_KEY": self.admin.key,
             "SLIPWAY_LOG": "info",
         }
+        if database_url:
+            options = ("--single-replica", *options)
         command = [slipway_binary(), "server", *self.store_options, "--listen", f"127.0.0.1:{self.port}", *options]
         self.process = Process("slipway server", command, directory / "server.log", env)
 

@@ -36,6 +36,9 @@ pub struct ServerOptions {
     pub tls: Option<TlsFiles>,
     /// Peers whose `X-Forwarded-Host` and `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<IpAddr>,
+    /// Send clients straight to the object store for the files of artifacts. Storage that only the
+    /// server reaches is not affected.
+    pub direct_blobs: bool,
     /// Offer the official API only, without any of the additions.
     pub compat_official: bool,
     /// The largest body of a GraphQL or file_stream request, in bytes, after decompression.
@@ -59,6 +62,7 @@ impl Default for ServerOptions {
             public_url: None,
             tls: None,
             trusted_proxies: Vec::new(),
+            direct_blobs: false,
             compat_official: false,
             max_body: 64 << 20,
             max_upload: 64 << 30,

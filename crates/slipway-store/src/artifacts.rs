@@ -12,7 +12,7 @@ use slipway_model::Millis;
 use slipway_model::id::{ArtifactId, CollectionId, ManifestId, RunName};
 
 use crate::blobs::{decode_md5, path};
-use crate::engine::{Lane, Tx, params};
+use crate::engine::{Field, Lane, Tx, params};
 use crate::{Error, Result, Store, projects, runs};
 
 /// The state of a version.
@@ -215,6 +215,22 @@ impl Store {
             let sql = "INSERT INTO blobs (path, size) VALUES ($1, $2) \
                  ON CONFLICT (path) DO UPDATE SET size = excluded.size";
             tx.execute(sql, params![&blob, size]).map(drop)
+        })
+        .await
+    }
+
+    /// Those of the blob paths whose bytes are not known to be stored.
+    pub async fn unknown_blobs(&self, blobs: Vec<String>) -> Result<Vec<String>> {
+        let records = serde_json::json!(blobs.iter().map(|blob| [blob]).collect::<Vec<_>>()).to_string();
+        self.read(Lane::Control, "unknown_blobs", move |tx| {
+            let sql = format!(
+                "SELECT DISTINCT new.path FROM {} AS new LEFT JOIN blobs b ON b.path = new.path WHERE b.path IS NULL",
+                tx.records("$1", &[("path", Field::Text)])
+            );
+            tx.query(&sql, params![&records])?
+                .iter()
+                .map(|row| row.text(0))
+                .collect()
         })
         .await
     }

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use async_graphql::Context;
 use slipway_model::Millis;
 use slipway_store::Store;
+use slipway_store::blobs::Method;
 
 use crate::app::App;
 use crate::auth::Principal;
 use crate::deliveries::{Claim, Claims};
-use crate::uploads::Links;
+use crate::error::ApiError;
+use crate::uploads::{Links, direct_address};
 
 /// Who asks, and through which address.
 pub(crate) struct Caller {
@@ -40,6 +42,18 @@ impl Caller {
             base_url: &self.base_url,
             now: self.now,
         }
+    }
+
+    /// Where the bytes of an artifact's file are uploaded or downloaded: here, or at the storage.
+    pub(crate) async fn blob_address(
+        &self,
+        method: Method,
+        blob: &str,
+        name: &str,
+        md5: Option<&str>,
+    ) -> Result<String, ApiError> {
+        let direct = direct_address(&self.app, method, blob, md5).await?;
+        Ok(direct.unwrap_or_else(|| self.links().blob(method, blob, name, md5)))
     }
 }
 

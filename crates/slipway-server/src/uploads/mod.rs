@@ -2,6 +2,12 @@
 //!
 //! Addresses authorise themselves, see [`links`]. Bytes are streamed between the socket and the blob
 //! storage and never held as a whole. What a run uploads is never executed on this origin.
+//!
+//! With [`ServerOptions::direct_blobs`] the files of artifacts do not pass here: clients get
+//! addresses of the storage itself, and a commit looks there for what it has not heard of. Manifests
+//! and files of runs always pass here, because the server reads or records them.
+//!
+//! [`ServerOptions::direct_blobs`]: crate::options::ServerOptions::direct_blobs
 
 mod by_digest;
 mod content;
@@ -11,6 +17,7 @@ pub(crate) use content::{content_type, percent_encode};
 pub(crate) use links::Links;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Query, Request, State};
@@ -19,16 +26,20 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use slipway_model::id::RunName;
 use slipway_store::blobs::{BlobError, BlobInfo, ByteRange, Expect, Method, SignatureError, path as blob_path};
 use slipway_store::runs::RunFile;
 
 use crate::app::App;
 use crate::error::{ApiError, Code};
-use links::{LinkQuery, run_path};
+use links::{LIFETIME, LinkQuery, run_path};
 
 /// How long what is named by its content may be kept.
 const IMMUTABLE: &str = "private, max-age=86400, immutable";
+
+/// Questions to the storage that one commit has under way at a time.
+const QUESTIONS: usize = 16;
 
 /// The routes of this module.
 pub(crate) fn routes() -> axum::Router<Arc<App>> {
@@ -107,6 +118,40 @@ async fn put_blob(
     let size = stored.size.try_into().unwrap_or(i64::MAX);
     app.store.blob_stored(&blob, size).await?;
     Ok(StatusCode::OK)
+}
+
+/// The address of the storage itself for a blob, where clients are sent there.
+pub(crate) async fn direct_address(
+    app: &App,
+    method: Method,
+    blob: &str,
+    md5: Option<&str>,
+) -> Result<Option<String>, ApiError> {
+    if !app.options.direct_blobs {
+        return Ok(None);
+    }
+    let term = Duration::from_millis(LIFETIME.unsigned_abs());
+    let address = app.blobs.direct_address(method, blob, md5, term).await?;
+    Ok(address.map(String::from))
+}
+
+/// Records those of the blobs that are stored though nobody said so: an upload straight to the
+/// storage does not pass here. What is not there is left to the commit to name.
+pub(crate) async fn note_direct_uploads(app: &Arc<App>, blobs: Vec<String>) -> Result<(), ApiError> {
+    let unknown = app.store.unknown_blobs(blobs).await?;
+    let notes = unknown.into_iter().map(|blob| note_if_stored(Arc::clone(app), blob));
+    stream::iter(notes).buffer_unordered(QUESTIONS).try_collect().await
+}
+
+async fn note_if_stored(app: Arc<App>, blob: String) -> Result<(), ApiError> {
+    match app.blobs.head(&blob).await {
+        Ok(info) => {
+            let size = info.size.try_into().unwrap_or(i64::MAX);
+            Ok(app.store.blob_stored(&blob, size).await?)
+        }
+        Err(BlobError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Streams the body of an upload into a blob. `md5`: what the address demands.

@@ -7,15 +7,16 @@ use slipway_model::priority::Priority;
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_wire::item::Item;
 
-use crate::context::{Context, EntityArgs, now};
+use crate::context::{Context, EntityArgs, non_empty, now};
 use crate::exit::{Error, Result};
 use crate::output::{self, table, time};
 
 /// The subcommands of `slipway item`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ItemCommand {
-    /// List the items of a queue
+    /// List the items of a queue, or of every queue that you see
     #[command(after_help = "Examples:
+  slipway item list
   slipway item list --queue gpu
   slipway item list -q gpu --state FAILED --output json")]
     List(ListArgs),
@@ -39,9 +40,9 @@ pub(crate) enum ItemCommand {
 /// Flags of `slipway item list`.
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
-    /// The queue
-    #[arg(long, short, default_value = "default", value_name = "QUEUE")]
-    queue: String,
+    /// The queue [default: every queue that you see]
+    #[arg(long, short, value_name = "QUEUE")]
+    queue: Option<String>,
     #[command(flatten)]
     entity: EntityArgs,
     /// Only items in this state, such as PENDING or FAILED; repeatable
@@ -145,23 +146,30 @@ pub(crate) fn label(item: &Item) -> String {
 }
 
 async fn list(args: ListArgs, context: &Context) -> Result<()> {
-    let entity = context.entity(&args.entity).await?;
     let filter = ItemFilter {
         states: args.states.iter().map(|state| state.to_ascii_uppercase()).collect(),
         waiting: args.waiting,
         limit: args.limit,
     };
-    let items = context
-        .client
-        .items(&entity, QUEUE_PROJECT, &args.queue, &filter)
-        .await?;
+    let (place, items) = match &args.queue {
+        Some(queue) => {
+            let entity = context.entity(&args.entity).await?;
+            let items = context.client.items(&entity, QUEUE_PROJECT, queue, &filter).await?;
+            (format!("queue {entity}/{queue} has"), items)
+        }
+        None => (
+            "there are".to_owned(),
+            items_of_all_queues(&args, &filter, context).await?,
+        ),
+    };
     context.print(&items, |items| {
         if items.is_empty() {
-            return format!("queue {entity}/{} has no such items", args.queue);
+            return format!("{place} no such items");
         }
         let rows = items.iter().map(|item| {
             [
                 item.id.clone(),
+                queue_path(item).unwrap_or_default(),
                 label(item),
                 priority_word(item),
                 item.author.clone().unwrap_or_default(),
@@ -174,10 +182,49 @@ async fn list(args: ListArgs, context: &Context) -> Result<()> {
             ]
         });
         table::table(
-            ["id", "state", "priority", "author", "run", "submitted", "reason"],
+            [
+                "id",
+                "queue",
+                "state",
+                "priority",
+                "author",
+                "run",
+                "submitted",
+                "reason",
+            ],
             rows,
         )
     })
+}
+
+/// The newest items of every queue of the entity, or of every queue that the caller sees. Those
+/// that wait come queue by queue, in the order in which they run.
+async fn items_of_all_queues(args: &ListArgs, filter: &ItemFilter, context: &Context) -> Result<Vec<Item>> {
+    let entity = non_empty(args.entity.entity.as_deref());
+    let mut items = Vec::new();
+    for queue in context.client.queues(entity).await? {
+        let entity = match &queue.entity_name {
+            Some(entity) => entity.clone(),
+            None => context.entity(&args.entity).await?,
+        };
+        let project = queue.project_name.as_deref().unwrap_or(QUEUE_PROJECT);
+        match context.client.items(&entity, project, &queue.name, filter).await {
+            Ok(found) => items.extend(found),
+            // Deleted since the list was made.
+            Err(slipway_client::Error::NotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if !filter.waiting {
+        items.sort_by(|a, b| b.created_at.cmp(&a.created_at));
+    }
+    items.truncate(filter.limit);
+    Ok(items)
+}
+
+fn queue_path(item: &Item) -> Option<String> {
+    let (entity, queue) = (item.queue_entity.as_ref()?, item.queue_name.as_ref()?);
+    Some(format!("{entity}/{queue}"))
 }
 
 fn priority_word(item: &Item) -> String {
@@ -240,11 +287,7 @@ fn describe(item: &Item) -> String {
                 .map(|failure| format!("{} ({})", failure.message, failure.stage)),
         ),
         ("warning", item.warning.as_ref().map(|warning| warning.message.clone())),
-        (
-            "queue",
-            path([&item.queue_entity, &item.queue_name, &Some(String::new())])
-                .map(|path| path.trim_end_matches('/').to_owned()),
-        ),
+        ("queue", queue_path(item)),
         ("priority", Some(priority_word(item))),
         ("author", item.author.clone()),
         ("run", path([&item.run_entity, &item.run_project, &item.run_name])),

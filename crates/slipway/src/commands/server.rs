@@ -70,6 +70,9 @@ pub(crate) struct ListenArgs {
     /// [default: `blobs` in the data directory]
     #[arg(long, env = "SLIPWAY_BLOBS", value_name = "DIR|URL")]
     blobs: Option<String>,
+    /// How clients reach the files of artifacts: through the server, or straight at the S3 storage
+    #[arg(long, value_enum, default_value_t, env = "SLIPWAY_BLOB_ACCESS", value_name = "HOW")]
+    blob_access: BlobAccess,
     /// Offer only what that API has
     #[arg(long, value_enum, env = "SLIPWAY_COMPAT", value_name = "API")]
     compat: Option<Compat>,
@@ -84,12 +87,21 @@ enum Compat {
     Official,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum BlobAccess {
+    /// Everything passes through the server
+    #[default]
+    Proxy,
+    /// Clients get addresses of the storage
+    Direct,
+}
+
 /// Flags of `slipway server`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   slipway server --data-dir /var/lib/slipway
   SLIPWAY_ADMIN_USER=me SLIPWAY_ADMIN_API_KEY=… slipway server --listen 0.0.0.0:8080 --tls-cert c.pem --tls-key k.pem
-  slipway server --database-url postgres://slipway@db/slipway --blobs s3://bucket/slipway
+  slipway server --database-url postgres://slipway@db/slipway --blobs s3://bucket/slipway --blob-access direct
 
 The first start makes an admin: SLIPWAY_ADMIN_USER with the key SLIPWAY_ADMIN_API_KEY, or user `admin`
 with a new key in `admin-key` in the data directory.")]
@@ -98,6 +110,9 @@ pub(crate) struct ServerArgs {
     store: StoreArgs,
     #[command(flatten)]
     listen: ListenArgs,
+    /// No other server uses the database, so that files may stay on this machine
+    #[arg(long, env = "SLIPWAY_SINGLE_REPLICA")]
+    single_replica: bool,
     #[command(flatten)]
     log: LogArgs,
 }
@@ -105,11 +120,31 @@ pub(crate) struct ServerArgs {
 /// Runs a server until SIGTERM or Ctrl-C.
 pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     telemetry::install(&args.log)?;
+    check_replicas(&args)?;
     let shutdown = shutdown_signal()?;
     let (_, listening) = open(&args.store, &args.listen).await?;
     output::note(format!("serving {}", listening.url()));
     listening.run(shutdown.cancelled_owned()).await;
     Ok(())
+}
+
+/// Servers that share a database must share their files too.
+fn check_replicas(args: &ServerArgs) -> Result<()> {
+    let shared = non_empty(args.store.database_url.as_deref()).is_some();
+    let elsewhere = args.listen.blobs.as_deref().is_some_and(is_url);
+    if !shared || elsewhere || args.single_replica {
+        return Ok(());
+    }
+    let message = "several servers may use a PostgreSQL database, but files would stay on this machine, where the \
+                   others cannot read them";
+    let hint = "keep files in S3 with `--blobs s3://bucket/prefix`, or say with `--single-replica` that this is the \
+                only server";
+    Err(Error::failure(message).with_hint(hint))
+}
+
+/// Whether `--blobs` names an object store, not a directory.
+fn is_url(blobs: &str) -> bool {
+    blobs.contains("://")
 }
 
 /// Opens the store, makes the first admin and starts to listen.
@@ -128,6 +163,7 @@ pub(crate) async fn open(store_args: &StoreArgs, args: &ListenArgs) -> Result<(S
             _ => None,
         },
         trusted_proxies: args.trusted_proxies.clone(),
+        direct_blobs: args.blob_access == BlobAccess::Direct,
         compat_official: args.compat == Some(Compat::Official),
         ..ServerOptions::default()
     };
@@ -152,7 +188,7 @@ pub(crate) async fn open_store(args: &StoreArgs) -> Result<Store> {
 
 async fn open_blobs(store: &StoreArgs, args: &ListenArgs) -> Result<Blobs> {
     let options = match non_empty(args.blobs.as_deref()) {
-        Some(url) if url.contains("://") => BlobOptions::S3 { url: url.to_owned() },
+        Some(url) if is_url(url) => BlobOptions::S3 { url: url.to_owned() },
         Some(dir) => BlobOptions::Local { dir: dir.into() },
         None => BlobOptions::Local {
             dir: store.data_dir.join("blobs"),
@@ -160,6 +196,10 @@ async fn open_blobs(store: &StoreArgs, args: &ListenArgs) -> Result<Blobs> {
     };
     let failed = |error: slipway_store::blobs::BlobError| Error::failure(error.to_string());
     let blobs = Blobs::open(&options).map_err(failed)?;
+    if args.blob_access == BlobAccess::Direct && blobs.is_local() {
+        return Err(Error::usage("clients cannot be sent straight to files of this machine")
+            .with_hint("name an S3 storage with `--blobs s3://bucket/prefix`, or leave `--blob-access direct` out"));
+    }
     blobs.check().await.map_err(failed)?;
     Ok(blobs)
 }

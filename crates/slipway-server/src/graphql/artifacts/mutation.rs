@@ -4,7 +4,7 @@ use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use slipway_model::id::{ManifestId, RunName};
 use slipway_model::queue::check_project_name;
 use slipway_store::artifacts::{Artifact as Row, NewArtifact};
-use slipway_store::blobs::{BlobError, Method};
+use slipway_store::blobs::{BlobError, Method, decode_md5, path as blob_path};
 
 use super::super::Result;
 use super::super::context::RequestContext as _;
@@ -14,6 +14,7 @@ use super::super::scalars::{Int64, JsonString};
 use super::types::{Artifact, ArtifactDigestAlgorithm, ArtifactManifest};
 use super::{readable, writable};
 use crate::manifest::{MAX_MANIFEST, is_md5, stored_entries};
+use crate::uploads::note_direct_uploads;
 use crate::{ApiError, Code, access};
 
 /// How many files one call may announce.
@@ -161,22 +162,29 @@ impl ArtifactMutation {
         }
         let files = specs.into_iter().map(|spec| (spec.name, spec.md5)).collect();
         let files = ctx.store().create_artifact_files(artifact.id, files).await?;
-        let links = ctx.caller().links();
         let owner = Artifact::new(artifact);
-        let files = files.into_iter().map(|(file, stored)| File {
-            upload_url: (!stored).then(|| links.blob(Method::Put, &file.blob, &file.name, Some(&file.md5))),
-            upload_headers: vec![format!("Content-MD5:{}", file.md5)],
-            storage_path: Some(file.blob),
-            artifact: Some(owner.clone()),
-            name: file.name,
-            size: file.size,
-            md5: Some(file.md5),
-            ..File::default()
-        });
-        Ok(CreateArtifactFilesPayload::new(
-            files.collect(),
-            input.client_mutation_id,
-        ))
+        let mut answers = Vec::with_capacity(files.len());
+        for (file, stored) in files {
+            let upload_url = if stored {
+                None
+            } else {
+                let address = ctx
+                    .caller()
+                    .blob_address(Method::Put, &file.blob, &file.name, Some(&file.md5));
+                Some(address.await?)
+            };
+            answers.push(File {
+                upload_url,
+                upload_headers: vec![format!("Content-MD5:{}", file.md5)],
+                storage_path: Some(file.blob),
+                artifact: Some(owner.clone()),
+                name: file.name,
+                size: file.size,
+                md5: Some(file.md5),
+                ..File::default()
+            });
+        }
+        Ok(CreateArtifactFilesPayload::new(answers, input.client_mutation_id))
     }
 
     /// Completes a version: its manifest and every file in it must be uploaded. It gets the next
@@ -184,6 +192,11 @@ impl ArtifactMutation {
     async fn commit_artifact(&self, ctx: &Context<'_>, input: CommitArtifactInput) -> Result<ArtifactPayload> {
         let artifact = writable(ctx, &input.artifact_id).await?;
         let contents = manifest_contents(ctx, &artifact).await?;
+        let blobs = contents.iter().filter_map(|(_, md5, _)| {
+            let md5 = decode_md5(md5)?;
+            Some(blob_path::artifact(artifact.id.entity, &md5))
+        });
+        note_direct_uploads(ctx.app(), blobs.collect()).await?;
         let committed = ctx.store().commit_artifact(artifact.id, contents, ctx.now()).await?;
         Ok(ArtifactPayload {
             artifact: Artifact::new(committed),

@@ -217,16 +217,17 @@ async fn files(
     first: Option<i32>,
     after: Option<&str>,
 ) -> Result<FileConnection> {
-    let links = ctx.caller().links();
     let mut rows = ctx.store().artifact_files(artifact.id).await?;
     if let Some(names) = names.filter(|names| !names.is_empty()) {
         rows.retain(|file| names.contains(&file.name));
     }
     let total = rows.len();
     let slice = Slice::of(rows, first, after)?;
-    let rows = slice.rows.into_iter().map(|(cursor, file)| {
+    let mut rows = Vec::with_capacity(slice.rows.len());
+    for (cursor, file) in slice.rows {
+        let address = ctx.caller().blob_address(Method::Get, &file.blob, &file.name, None);
         let file = File {
-            direct_url: Some(links.blob(Method::Get, &file.blob, &file.name, None)),
+            direct_url: Some(address.await?),
             storage_path: Some(file.blob),
             name: file.name,
             size: file.size,
@@ -234,11 +235,11 @@ async fn files(
             updated_at: Some(artifact.updated_at),
             ..File::default()
         };
-        (cursor, file)
-    });
+        rows.push((cursor, file));
+    }
     Ok(FileConnection::new(
         Slice {
-            rows: rows.collect(),
+            rows,
             page_info: slice.page_info,
         },
         total,
