@@ -38,10 +38,16 @@ impl World {
     }
 
     fn start(&mut self) {
+        self.start_with(&[], &[]);
+    }
+
+    fn start_with(&mut self, arguments: &[&str], variables: &[(&str, &str)]) {
         let log = fs::File::create(self.path("server.log")).unwrap();
         let _ = fs::remove_file(self.path("data/address"));
         let server = self
             .command(&["server", "--data-dir", "data", "--listen", "127.0.0.1:0"])
+            .args(arguments)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stderr(log)
             .spawn()
@@ -53,6 +59,45 @@ impl World {
             assert!(ended.is_none() && begin.elapsed() < DEADLINE, "{}", self.log());
             std::thread::yield_now();
         }
+    }
+
+    /// Ends the server without a chance to say goodbye.
+    fn kill(&mut self) {
+        let mut server = self.server.take().unwrap();
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+
+    /// Signs the admin in.
+    fn sign_in(&self) {
+        let signed_in = self.run_with(&["login", "--host", &self.address()], &self.admin_key());
+        assert!(signed_in.status.success(), "{}", stderr(&signed_in));
+    }
+
+    /// A job of code goes up and its definition comes back; an item of it is submitted.
+    fn round_trip(&self) {
+        fs::create_dir_all(self.path("code")).unwrap();
+        fs::write(self.path("code/run.sh"), "echo hi").unwrap();
+        self.json(&[
+            "job",
+            "create",
+            "code",
+            "code",
+            "-p",
+            "p",
+            "-n",
+            "train",
+            "-E",
+            "sh run.sh",
+            "-r",
+            "3.11",
+        ]);
+        let described = self.json(&["job", "describe", "train", "-p", "p"]);
+        assert_eq!(described["definition"]["source"]["entrypoint"], json!(["sh", "run.sh"]));
+        self.json(&["queue", "create", "q", "-r", "local-process"]);
+        let pushed = self.json(&["launch", "-j", "admin/p/train:latest", "-p", "p", "-q", "q"]);
+        let item = self.json(&["item", "show", pushed["runQueueItemId"].as_str().unwrap()]);
+        assert_eq!(item["state"], "PENDING");
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -368,4 +413,156 @@ fn secrets_of_the_installation_are_private() {
     assert_eq!(mode(&world.path("data")), 0o700);
     assert_eq!(mode(&world.path(".netrc")), 0o600);
     assert!(!world.log().contains(world.admin_key().trim()), "the key is in the log");
+}
+
+#[test]
+fn without_a_queue_the_items_of_all_queues_are_listed() {
+    let world = World::with_server();
+    let mut pushed = Vec::new();
+    for queue in ["one", "two"] {
+        world.json(&["queue", "create", queue, "-r", "local-container"]);
+        let item = world.json(&["launch", "-d", "image:1", "-p", "p", "-q", queue]);
+        pushed.push(item["runQueueItemId"].clone());
+    }
+    let listed = world.json(&["item", "list"]);
+    let ids: Vec<&Value> = listed.as_array().unwrap().iter().map(|item| &item["id"]).collect();
+    assert_eq!(ids.len(), 2);
+    assert!(pushed.iter().all(|id| ids.contains(&id)), "{listed}");
+    assert_eq!(
+        world.json(&["item", "list", "--limit", "1"]).as_array().unwrap().len(),
+        1
+    );
+    let table = stdout(&world.run(&["item", "list"]));
+    assert!(table.contains("admin/one") && table.contains("admin/two"), "{table}");
+}
+
+#[test]
+fn a_server_comes_up_again_after_any_end_and_keeps_its_items() {
+    let mut world = World::with_server();
+    world.json(&["queue", "create", "q", "-r", "local-container"]);
+    world.json(&["launch", "-d", "image:1", "-p", "p", "-q", "q"]);
+    for _ in 0..2 {
+        world.kill();
+        world.start();
+        world.sign_in();
+        let items = world.json(&["item", "list", "-q", "q"]);
+        assert_eq!(items.as_array().unwrap().len(), 1);
+    }
+}
+
+#[test]
+fn a_damaged_data_directory_is_named_in_one_line() {
+    let mut world = World::with_server();
+    world.kill();
+    fs::remove_file(world.path("data/control.db-wal")).unwrap_or_default();
+    fs::write(world.path("data/control.db"), "cut off in the middle of the first page").unwrap();
+    let refused = world.run(&["server", "--data-dir", "data", "--listen", "127.0.0.1:0"]);
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("control.db") && !said.contains("panicked"), "{said}");
+}
+
+#[test]
+fn storage_that_others_cannot_reach_is_refused() {
+    let world = World::empty();
+    for (flags, code, text) in [
+        (
+            &["--database-url", "postgres://nobody@127.0.0.1:1/none"][..],
+            1,
+            "--single-replica",
+        ),
+        (&["--blob-access", "direct"], 2, "--blobs s3://"),
+    ] {
+        let refused = world.run(&[&["server", "--data-dir", "data", "--listen", "127.0.0.1:0"], flags].concat());
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(code), "{said}");
+        assert!(said.contains(text), "{said}");
+    }
+}
+
+#[test]
+fn https_with_a_certificate_of_ones_own() {
+    let mut world = World::empty();
+    let made = Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:prime256v1",
+            "-nodes",
+        ])
+        .args([
+            "-keyout",
+            "key.pem",
+            "-out",
+            "cert.pem",
+            "-subj",
+            "/CN=localhost",
+            "-days",
+            "2",
+        ])
+        .args(["-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"])
+        .args(["-addext", "basicConstraints=critical,CA:FALSE"])
+        .current_dir(world.folder.path())
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", stderr(&made));
+    world.start_with(&["--tls-cert", "cert.pem", "--tls-key", "key.pem"], &[]);
+    let address = world.address();
+    assert!(address.starts_with("https://"), "{address}");
+    let certificate = world.path("cert.pem");
+    let mut list = world.command(&["queue", "list", "--host", &address, "--output", "json"]);
+    list.env("WANDB_API_KEY", world.admin_key().trim());
+    let untrusted = list.output().unwrap();
+    assert_eq!(untrusted.status.code(), Some(5), "{}", stderr(&untrusted));
+    let trusted = list.env("SSL_CERT_FILE", certificate).output().unwrap();
+    assert!(trusted.status.success(), "{}", stderr(&trusted));
+}
+
+#[test]
+fn postgresql_and_files_straight_to_s3() {
+    let service =
+        |name: &str| std::env::var(name).unwrap_or_else(|_| panic!("{name} names no service; `make test` sets it"));
+    let database = service("SLIPWAY_TEST_POSTGRES_URL");
+    let endpoint = service("SLIPWAY_TEST_S3_ENDPOINT");
+    let name = format!("cli{}", std::process::id());
+    let made = Command::new("psql")
+        .args([&database, "-c", &format!("CREATE DATABASE {name}")])
+        .output()
+        .unwrap();
+    assert!(made.status.success(), "{}", stderr(&made));
+    let database = format!("{}/{name}", database.rsplit_once('/').unwrap().0);
+    let host = endpoint.strip_prefix("http://").unwrap();
+    let mut socket = std::net::TcpStream::connect(host).unwrap();
+    write!(
+        socket,
+        "PUT /{name} HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let answer = std::io::read_to_string(socket).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+
+    let mut world = World::empty();
+    let storage = format!("s3://{name}/files");
+    world.start_with(
+        &[
+            "--database-url",
+            &database,
+            "--blobs",
+            &storage,
+            "--blob-access",
+            "direct",
+        ],
+        &[
+            ("AWS_ENDPOINT", &endpoint),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+        ],
+    );
+    world.sign_in();
+    world.round_trip();
+    assert!(!world.path("data/blobs").exists(), "files are in the bucket only");
 }
