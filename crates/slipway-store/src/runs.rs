@@ -7,6 +7,9 @@
 
 mod rows;
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use slipway_model::Millis;
 use slipway_model::id::{ItemId, RunName};
 use slipway_model::item::CRASH_TERM;
@@ -14,7 +17,7 @@ use slipway_model::run::RunState;
 
 use crate::engine::{Lane, Tx, params};
 use crate::items::{self, RunChange};
-use crate::projects;
+use crate::projects::{self, Project};
 use crate::run_data::Counts;
 use crate::{Error, Page, Result, Store};
 
@@ -598,40 +601,52 @@ fn tell_item(tx: &mut dyn Tx, item: Option<ItemId>, change: Option<RunChange>, n
     }
 }
 
-/// Makes the run of an acknowledged item, pending, if it does not exist, and ties it to the item.
-/// Part of the transaction that records the acknowledgement.
-pub(crate) fn ensure_pending(tx: &mut dyn Tx, name: &RunName, author: &str, item: ItemId, now: Millis) -> Result<()> {
-    check_run_id(&name.run)?;
-    let (project, _) = projects::ensure(tx, &name.entity, &name.project, now)?;
-    if rows::insert(tx, &project, &name.run, author, RunState::Pending, Some(item), now)?.is_some() {
-        return Ok(());
-    }
-    // A later attempt, or a run that is resumed.
-    let core = require(tx, name)?;
-    if core.item == Some(item) {
-        return Ok(());
-    }
-    let tied = Core {
-        item: Some(item),
-        ..core
-    };
-    rows::update(tx, &tied)
+/// An acknowledged item and the run that it names.
+pub(crate) struct Named<'a> {
+    pub(crate) run: &'a RunName,
+    pub(crate) author: &'a str,
+    pub(crate) item: ItemId,
 }
 
-/// Ends a run whose item ended, unless the run reported its own end. Part of the transaction that
-/// ends the item.
-pub(crate) fn end_with_item(tx: &mut dyn Tx, name: &RunName, state: RunState, now: Millis) -> Result<()> {
-    match rows::lock(tx, name)? {
-        Some(core) if !core.state.is_terminal() || core.state == RunState::Crashed => rows::update(
-            tx,
-            &Core {
-                state,
-                ended_at: state.is_terminal().then_some(now),
-                ..core
-            },
-        ),
-        _ => Ok(()),
+impl<'a> Named<'a> {
+    /// The names of the run's entity and project.
+    fn project(&self) -> (&'a str, &'a str) {
+        (&self.run.entity, &self.run.project)
     }
+}
+
+/// Makes the runs of acknowledged items, pending, where they do not exist, and ties each to its item.
+/// Part of the transaction that records the acknowledgement.
+pub(crate) fn ensure_pending(tx: &mut dyn Tx, named: &[Named<'_>], now: Millis) -> Result<()> {
+    let mut projects: HashMap<(&str, &str), Project> = HashMap::new();
+    for one in named {
+        check_run_id(&one.run.run)?;
+        if let Entry::Vacant(place) = projects.entry(one.project()) {
+            place.insert(projects::ensure(tx, &one.run.entity, &one.run.project, now)?.0);
+        }
+    }
+    let fresh: Vec<(&Project, &Named<'_>)> = named
+        .iter()
+        .filter_map(|one| Some((projects.get(&one.project())?, one)))
+        .collect();
+    for one in rows::insert_pending(tx, &fresh, now)? {
+        // A later attempt, or a run that is resumed.
+        let core = require(tx, one.run)?;
+        if core.item != Some(one.item) {
+            let tied = Core {
+                item: Some(one.item),
+                ..core
+            };
+            rows::update(tx, &tied)?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends runs whose items ended, unless a run reported its own end. Part of the transaction that ends
+/// the items.
+pub(crate) fn end_with_items(tx: &mut dyn Tx, ended: &[(&RunName, RunState)], now: Millis) -> Result<()> {
+    rows::end(tx, ended, now)
 }
 
 /// Asks a run to stop, because somebody cancelled its item.

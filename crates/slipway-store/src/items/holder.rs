@@ -195,11 +195,23 @@ fn ack(tx: &mut dyn Tx, acks: &[(LeaseHandle, RunName)], now: Millis) -> Result<
             ]
         })
     })?;
+    let named: Vec<runs::Named<'_>> = acks
+        .iter()
+        .filter_map(|(handle, run)| {
+            // Of two acknowledgements of one item, the one that the row holds counts.
+            let item = moved.get(&handle.item).filter(|item| item.run.as_ref() == Some(run))?;
+            Some(runs::Named {
+                run,
+                author: &item.author,
+                item: item.id,
+            })
+        })
+        .collect();
+    runs::ensure_pending(tx, &named, now)?;
     let mut record = Vec::with_capacity(moved.len());
     let mut answers = Vec::with_capacity(acks.len());
     for (handle, run) in acks {
         if let Some(item) = moved.remove(&handle.item) {
-            runs::ensure_pending(tx, run, &item.author, item.id, now)?;
             let detail = serde_json::json!({"run": run.to_string(), "attempt": item.attempt}).to_string();
             record.push(item.event("acked", detail));
             answers.push(Acked::Yes);
@@ -323,6 +335,7 @@ fn finish(tx: &mut dyn Tx, reports: &[Report], now: Millis) -> Result<Vec<Answer
         })
     })?;
     let mut record = Vec::with_capacity(moved.len());
+    let mut ended = Vec::with_capacity(moved.len());
     let mut noted = std::collections::HashSet::new();
     for report in reports {
         let Some(item) = moved.get(&report.handle.item).filter(|item| noted.insert(item.id)) else {
@@ -335,9 +348,10 @@ fn finish(tx: &mut dyn Tx, reports: &[Report], now: Millis) -> Result<Vec<Answer
         };
         record.push(item.event(step::kind(state), step::end_detail(failure, report.exit_code)));
         if let (Some(run), Some(state)) = (&item.run, step::run_state(state)) {
-            runs::end_with_item(tx, run, state, now)?;
+            ended.push((run, state));
         }
     }
+    runs::end_with_items(tx, &ended, now)?;
     events::append(tx, now, &record)?;
     let event = |place: usize| {
         reports

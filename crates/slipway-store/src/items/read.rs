@@ -4,7 +4,7 @@ use slipway_model::id::{ItemId, QueueId};
 use slipway_model::item::ItemState;
 
 use super::{Item, ItemFilter, row};
-use crate::engine::{Lane, Tx, Value, params};
+use crate::engine::{Field, Lane, Tx, Value, params};
 use crate::{Page, Result, Store};
 
 /// A clause and its parameters.
@@ -86,6 +86,38 @@ impl Store {
     /// Finds an item.
     pub async fn item(&self, id: ItemId) -> Result<Option<Item>> {
         self.read(Lane::Control, "item", move |tx| row::find(tx, id)).await
+    }
+
+    /// The specs of items, as they were submitted, in the order of the ids; `None` for an id without
+    /// an item.
+    pub async fn item_specs(&self, ids: Vec<ItemId>) -> Result<Vec<Option<String>>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.read(Lane::Control, "item-specs", move |tx| {
+            let places: Vec<(usize, i64, i64)> = ids
+                .iter()
+                .enumerate()
+                .map(|(place, id)| (place, id.entity, id.number))
+                .collect();
+            let records = tx.records(
+                "$1",
+                &[("place", Field::Int), ("entity_id", Field::Int), ("id", Field::Int)],
+            );
+            let sql = format!(
+                "SELECT r.place, s.spec FROM {records} AS r CROSS JOIN item_specs AS s \
+                 WHERE s.entity_id = r.entity_id AND s.item_id = r.id"
+            );
+            let mut specs = vec![None; ids.len()];
+            for row in tx.query(&sql, params![serde_json::json!(places).to_string()])? {
+                let place = usize::try_from(row.i64(0)?).unwrap_or(usize::MAX);
+                if let Some(spec) = specs.get_mut(place) {
+                    *spec = Some(row.text(1)?);
+                }
+            }
+            Ok(specs)
+        })
+        .await
     }
 
     /// Lists items, newest first (`after`: the last number of the previous page).

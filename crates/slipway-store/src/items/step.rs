@@ -293,7 +293,7 @@ pub(super) fn end(tx: &mut dyn Tx, item: &Item, end: &End<'_>, now: Millis) -> R
     let event = item.event(kind(end.state), end.actor, end_detail(end.failure, end.exit_code));
     events::append(tx, now, &[event])?;
     if let (Some(run), Some(state)) = (&item.run, run_state(end.state)) {
-        runs::end_with_item(tx, run, state, now)?;
+        runs::end_with_items(tx, &[(run, state)], now)?;
     }
     Ok(())
 }

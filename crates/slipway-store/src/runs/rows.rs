@@ -1,12 +1,14 @@
 //! The SQL of runs: narrow rows that heartbeats rewrite, and the texts beside them.
 
+use std::collections::HashSet;
+
 use slipway_model::Millis;
 use slipway_model::id::{ItemId, RunName};
 use slipway_model::names;
 use slipway_model::run::RunState;
 
-use super::{Alert, Run, RunFile, RunUpsert};
-use crate::engine::{Row, Tx, params};
+use super::{Alert, Named, Run, RunFile, RunUpsert};
+use crate::engine::{Dialect, Field, Row, Tx, params};
 use crate::projects::Project;
 use crate::{Error, Page, Result};
 
@@ -92,6 +94,106 @@ pub(super) fn insert(
     };
     core.number = row.i64(0)?;
     Ok(Some(core))
+}
+
+/// Makes pending runs; returns those that there are already.
+pub(super) fn insert_pending<'a>(
+    tx: &mut dyn Tx,
+    fresh: &[(&Project, &'a Named<'a>)],
+    now: Millis,
+) -> Result<Vec<&'a Named<'a>>> {
+    if tx.dialect() == Dialect::Sqlite {
+        // A prepared statement per row costs less there than taking JSON apart.
+        let mut known = Vec::new();
+        for (project, one) in fresh {
+            let made = insert(
+                tx,
+                project,
+                &one.run.run,
+                one.author,
+                RunState::Pending,
+                Some(one.item),
+                now,
+            )?;
+            if made.is_none() {
+                known.push(*one);
+            }
+        }
+        return Ok(known);
+    }
+    let list: Vec<serde_json::Value> = fresh
+        .iter()
+        .map(|(project, one)| {
+            serde_json::json!([
+                project.entity_id,
+                project.id,
+                one.run.run,
+                one.author,
+                one.item.entity,
+                one.item.number
+            ])
+        })
+        .collect();
+    let records = tx.records(
+        "$1",
+        &[
+            ("entity_id", Field::Int),
+            ("project_id", Field::Int),
+            ("run_id", Field::Text),
+            ("username", Field::Text),
+            ("item_entity_id", Field::Int),
+            ("item_id", Field::Int),
+        ],
+    );
+    let sql = format!(
+        "INSERT INTO runs (entity_id, project_id, run_id, username, item_entity_id, item_id, state, stop_requested, \
+         created_at) SELECT r.*, {}, 0, $2 FROM {records} AS r \
+         ON CONFLICT (entity_id, project_id, run_id) DO NOTHING RETURNING item_entity_id, item_id",
+        RunState::Pending.code()
+    );
+    let rows = tx.query(&sql, params![serde_json::Value::from(list).to_string(), now])?;
+    let made = rows
+        .iter()
+        .map(|row| Ok(ItemId::new(row.i64(0)?, row.i64(1)?)))
+        .collect::<Result<HashSet<_>>>()?;
+    Ok(fresh
+        .iter()
+        .map(|(_, one)| *one)
+        .filter(|one| !made.contains(&one.item))
+        .collect())
+}
+
+/// Ends runs that have not ended, or only seemed to.
+pub(super) fn end(tx: &mut dyn Tx, ended: &[(&RunName, RunState)], now: Millis) -> Result<()> {
+    if ended.is_empty() {
+        return Ok(());
+    }
+    let open: Vec<String> = RunState::ALL
+        .into_iter()
+        .filter(|state| !state.is_terminal() || *state == RunState::Crashed)
+        .map(|state| state.code().to_string())
+        .collect();
+    let list: Vec<serde_json::Value> = ended
+        .iter()
+        .map(|(run, state)| serde_json::json!([run.entity, run.project, run.run, state.code()]))
+        .collect();
+    let records = tx.records(
+        "$1",
+        &[
+            ("entity", Field::Text),
+            ("project", Field::Text),
+            ("run", Field::Text),
+            ("state", Field::Int),
+        ],
+    );
+    let sql = format!(
+        "UPDATE runs SET state = r.state, ended_at = $2 FROM {records} AS r CROSS JOIN entities AS e \
+         CROSS JOIN projects AS p WHERE e.name = r.entity AND p.entity_id = e.id AND p.name = r.project \
+         AND runs.entity_id = e.id AND runs.project_id = p.id AND runs.run_id = r.run AND runs.state IN ({})",
+        open.join(", ")
+    );
+    tx.execute(&sql, params![serde_json::Value::from(list).to_string(), now])
+        .map(drop)
 }
 
 /// Writes a narrow row.
