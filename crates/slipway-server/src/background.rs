@@ -92,13 +92,13 @@ async fn pass_on(app: &App, after: Position) -> Result<(Position, bool)> {
     };
     let more = events.len() == BATCH;
     let mut position = after;
-    for event in events {
+    for event in &events {
         position = event.position;
         metrics::item_event(&event.kind);
         metrics::event_lag(app.now() - event.at);
-        tell_holder(app, &event).await?;
-        app.hub.publish(event);
+        tell_holder(app, event).await?;
     }
+    app.hub.publish(events);
     Ok((position, more))
 }
 

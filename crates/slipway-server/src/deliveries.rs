@@ -8,7 +8,7 @@
 //!
 //! On several replicas two identical pushes that overlap in time may be taken for one.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -134,6 +134,7 @@ impl Deliveries {
     }
 
     fn marked(&self, items: &[ItemId]) {
+        let items: HashSet<&ItemId> = items.iter().collect();
         self.0.with(|slots| {
             slots.retain(|_, slot| {
                 slot.unmarked.retain(|item| !items.contains(item));

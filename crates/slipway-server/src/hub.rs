@@ -154,26 +154,28 @@ impl Hub {
         self.feed.subscribe()
     }
 
-    /// Passes an event of the record on to whom it concerns.
-    pub(crate) fn publish(&self, event: Event) {
-        match event.kind.as_str() {
-            "pushed" | "requeued" | "moved" | "queue-updated" => {
-                if let Some(queue) = event.queue {
-                    self.queue_has_items(queue);
+    /// Passes events of the record on to whom they concern. Agents hear of a queue once per call.
+    pub(crate) fn publish(&self, events: Vec<Event>) {
+        let mut queues = HashSet::new();
+        for event in events {
+            match event.kind.as_str() {
+                "pushed" | "requeued" | "moved" | "queue-updated" => queues.extend(event.queue),
+                "agent-replaced" => {
+                    if let Some(agent) = event.agent {
+                        self.replaced(agent);
+                    }
                 }
+                _ => {}
             }
-            "agent-replaced" => {
-                if let Some(agent) = event.agent {
-                    self.replaced(agent);
-                }
+            if let Some(item) = event.item {
+                self.items.notify(&item);
             }
-            _ => {}
+            // No receiver means that nobody follows the record.
+            let _receivers = self.feed.send(Arc::new(event));
         }
-        if let Some(item) = event.item {
-            self.items.notify(&item);
+        for queue in queues {
+            self.queue_has_items(queue);
         }
-        // No receiver means that nobody follows the record.
-        let _receivers = self.feed.send(Arc::new(event));
     }
 }
 

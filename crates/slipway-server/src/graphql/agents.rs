@@ -11,7 +11,7 @@ use slipway_model::item::AGENT_TERM;
 use slipway_store::agents::{Agent, NewAgent};
 
 use super::Result;
-use super::context::RequestContext as _;
+use super::context::{Caller, RequestContext as _};
 use super::items::RunQueueItem;
 use super::names::check_run_id;
 use super::scalars::{DateTime, Json, JsonString};
@@ -29,7 +29,7 @@ impl AgentQuery {
     /// An agent; null if there is none that the caller may see. An official agent asks for itself
     /// at every turn of its loop, which is its heartbeat.
     async fn launch_agent(&self, ctx: &Context<'_>, id: ID) -> Result<Option<LaunchAgent>> {
-        let Some(agent) = find_agent(ctx, &id).await? else {
+        let Some(agent) = find_agent(ctx.caller(), &id).await? else {
             return Ok(None);
         };
         if !agent.managed && access::run_agent(ctx.principal(), &agent.entity).is_ok() {
@@ -48,7 +48,7 @@ impl AgentQuery {
 }
 
 /// Finds an agent that the caller may see.
-async fn find_agent(ctx: &Context<'_>, id: &str) -> Result<Option<Agent>> {
+async fn find_agent(ctx: &Caller, id: &str) -> Result<Option<Agent>> {
     let Ok(id) = id.parse::<AgentId>() else {
         return Ok(None);
     };
@@ -57,7 +57,7 @@ async fn find_agent(ctx: &Context<'_>, id: &str) -> Result<Option<Agent>> {
 }
 
 /// Finds an agent for which the caller may act.
-pub(super) async fn find_own_agent(ctx: &Context<'_>, id: &str) -> Result<Agent> {
+pub(super) async fn find_own_agent(ctx: &Caller, id: &str) -> Result<Agent> {
     let agent = find_agent(ctx, id)
         .await?
         .ok_or_else(|| ApiError::not_found("launch agent", &id.chars().take(80).collect::<String>()))?;
@@ -121,7 +121,7 @@ impl AgentMutation {
         ctx: &Context<'_>,
         input: UpdateLaunchAgentInput,
     ) -> Result<UpdateLaunchAgentPayload> {
-        let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
+        let agent = find_own_agent(ctx.caller(), &input.launch_agent_id).await?;
         let status = match input.agent_status.as_deref() {
             None => None,
             Some(word) => Some(AgentStatus::parse(word).ok_or_else(|| {
@@ -143,10 +143,10 @@ impl AgentMutation {
         ctx: &Context<'_>,
         input: DrainLaunchAgentInput,
     ) -> Result<DrainLaunchAgentPayload> {
-        let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
+        let agent = find_own_agent(ctx.caller(), &input.launch_agent_id).await?;
         ctx.store().request_drain(agent.id, input.drain, ctx.now()).await?;
         Ok(DrainLaunchAgentPayload {
-            agent: LaunchAgent::new(find_own_agent(ctx, &input.launch_agent_id).await?),
+            agent: LaunchAgent::new(find_own_agent(ctx.caller(), &input.launch_agent_id).await?),
             client_mutation_id: input.client_mutation_id,
         })
     }

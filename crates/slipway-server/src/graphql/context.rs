@@ -88,3 +88,9 @@ impl RequestContext for Context<'_> {
         self.data_unchecked::<Caller>()
     }
 }
+
+impl RequestContext for Caller {
+    fn caller(&self) -> &Caller {
+        self
+    }
+}

@@ -9,8 +9,11 @@ use axum::extract::{Request as HttpRequest, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde::Deserialize;
+use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::context::Caller;
+use super::direct::Direct;
 use super::wording;
 use crate::app::App;
 use crate::deliveries::Claims;
@@ -22,9 +25,10 @@ const MAX_DOCUMENT: usize = 256 << 10;
 
 /// What a client posts.
 #[derive(Deserialize)]
-struct Posted {
+struct Posted<'a> {
     query: Option<String>,
-    variables: Option<serde_json::Value>,
+    #[serde(borrow)]
+    variables: Option<&'a RawValue>,
     #[serde(rename = "operationName")]
     operation_name: Option<String>,
 }
@@ -33,7 +37,7 @@ struct Posted {
 pub(crate) async fn post_graphql(State(app): State<Arc<App>>, request: HttpRequest) -> Response {
     let claims = Claims::default();
     let mut response = match answer(&app, request, &claims).await {
-        Ok(answer) => respond(answer),
+        Ok(response) => response,
         Err(error) => respond(Answer::from_errors(vec![
             async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default()),
         ])),
@@ -44,7 +48,7 @@ pub(crate) async fn post_graphql(State(app): State<Arc<App>>, request: HttpReque
     response
 }
 
-async fn answer(app: &Arc<App>, request: HttpRequest, claims: &Claims) -> Result<Answer, ApiError> {
+async fn answer(app: &Arc<App>, request: HttpRequest, claims: &Claims) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let now = app.now();
     let principal = app.auth.authenticate(&app.store, &parts.headers, now).await?;
@@ -62,31 +66,25 @@ async fn answer(app: &Arc<App>, request: HttpRequest, claims: &Claims) -> Result
             ),
         ));
     }
-    let variables = match posted.variables {
-        None | Some(serde_json::Value::Null) => serde_json::Map::new(),
-        Some(serde_json::Value::Object(map)) => map,
-        Some(_) => return Err(ApiError::bad("`variables` must be a JSON object")),
-    };
-    let document = match async_graphql::parser::parse_query(&query) {
-        Ok(document) => document,
-        Err(error) => return Ok(Answer::from_errors(vec![error.into()])),
+    let caller = Caller {
+        app: Arc::clone(app),
+        base_url: app.base_url(&parts.headers, peer(&parts.extensions)),
+        principal,
+        now,
+        claims: claims.clone(),
     };
     let operation_name = posted.operation_name.filter(|name| !name.is_empty());
-    if let Some(message) = wording::check_variables(&document, operation_name.as_deref(), &variables) {
-        return Err(ApiError::bad(message));
-    }
-    let mut request = Request::new(query)
-        .variables(Variables::from_json(serde_json::Value::Object(variables)))
-        .data(Caller {
-            app: Arc::clone(app),
-            base_url: app.base_url(&parts.headers, peer(&parts.extensions)),
-            principal,
-            now,
-            claims: claims.clone(),
-        });
-    request.operation_name = operation_name.filter(|_| has_named_operation(&document));
-    request.set_parsed_query(document);
-    tokio::time::timeout(app.options.request_timeout, app.schema.execute(request))
+    let additions = !app.options.compat_official;
+    let work = async {
+        match Direct::read(&query, operation_name.as_deref(), posted.variables, additions) {
+            Some(direct) => Ok(match direct.run(&caller).await {
+                Ok(answer) => respond_with(serde_json::to_vec(&answer), None),
+                Err(error) => respond(Answer::from_errors(vec![error])),
+            }),
+            None => execute(query, operation_name, posted.variables, caller).await,
+        }
+    };
+    tokio::time::timeout(app.options.request_timeout, work)
         .await
         .map_err(|_| {
             ApiError::new(
@@ -96,7 +94,36 @@ async fn answer(app: &Arc<App>, request: HttpRequest, claims: &Claims) -> Result
                     app.options.request_timeout.as_secs()
                 ),
             )
-        })
+        })?
+}
+
+/// Parses, validates and runs a document.
+async fn execute(
+    query: String,
+    operation_name: Option<String>,
+    variables: Option<&RawValue>,
+    caller: Caller,
+) -> Result<Response, ApiError> {
+    let variables = match variables.map_or(Ok(Value::Null), |text| serde_json::from_str(text.get())) {
+        Ok(Value::Null) => serde_json::Map::new(),
+        Ok(Value::Object(map)) => map,
+        Ok(_) => return Err(ApiError::bad("`variables` must be a JSON object")),
+        Err(error) => return Err(not_json(&error)),
+    };
+    let document = match async_graphql::parser::parse_query(&query) {
+        Ok(document) => document,
+        Err(error) => return Ok(respond(Answer::from_errors(vec![error.into()]))),
+    };
+    if let Some(message) = wording::check_variables(&document, operation_name.as_deref(), &variables) {
+        return Err(ApiError::bad(message));
+    }
+    let app = Arc::clone(&caller.app);
+    let mut request = Request::new(query)
+        .variables(Variables::from_json(Value::Object(variables)))
+        .data(caller);
+    request.operation_name = operation_name.filter(|_| has_named_operation(&document));
+    request.set_parsed_query(document);
+    Ok(respond(app.schema.execute(request).await))
 }
 
 /// An anonymous operation runs whatever name the request gives.
@@ -104,22 +131,28 @@ fn has_named_operation(document: &ExecutableDocument) -> bool {
     matches!(document.operations, DocumentOperations::Multiple(_))
 }
 
-fn parse_body(bytes: &Bytes) -> Result<Posted, ApiError> {
+fn parse_body(bytes: &Bytes) -> Result<Posted<'_>, ApiError> {
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return Err(ApiError::bad(
             "batches of GraphQL requests are not accepted; send one object",
         ));
     }
-    serde_json::from_slice(bytes)
-        .map_err(|error| ApiError::bad(format!("the request body is not GraphQL JSON: {error}")))
+    serde_json::from_slice(bytes).map_err(|error| not_json(&error))
+}
+
+fn not_json(error: &serde_json::Error) -> ApiError {
+    ApiError::bad(format!("the request body is not GraphQL JSON: {error}"))
 }
 
 fn respond(mut answer: Answer) -> Response {
     for error in &mut answer.errors {
         wording::reword(error);
     }
-    let code = worst(&answer.errors);
-    let body = match serde_json::to_vec(&answer) {
+    respond_with(serde_json::to_vec(&answer), worst(&answer.errors))
+}
+
+fn respond_with(body: serde_json::Result<Vec<u8>>, code: Option<Code>) -> Response {
+    let body = match body {
         Ok(body) => body,
         Err(error) => return ApiError::internal(error).into_response(),
     };

@@ -8,6 +8,7 @@ mod agents;
 mod artifacts;
 mod compat;
 mod context;
+mod direct;
 mod files;
 mod handler;
 mod identity;

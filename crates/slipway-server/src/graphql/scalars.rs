@@ -3,10 +3,11 @@
 
 use async_graphql::{InputValueError, InputValueResult, Scalar, ScalarType, Value};
 use chrono::{SecondsFormat, TimeZone as _, Utc};
+use serde::{Deserialize, Serialize};
 use slipway_model::Millis;
 
 /// A string that contains JSON. As input, a JSON value in place is accepted too.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct JsonString(pub(crate) String);
 
 #[Scalar(name = "JSONString")]
@@ -43,7 +44,7 @@ impl From<String> for JsonString {
 }
 
 /// A JSON value in place.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Json(pub(crate) serde_json::Value);
 
 #[Scalar(name = "JSON")]

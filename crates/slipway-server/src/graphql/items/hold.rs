@@ -7,18 +7,19 @@ use std::collections::HashMap;
 
 use super::super::names::check_run_id;
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use slipway_model::id::{LeaseHandle, RunName};
+use slipway_model::id::{ItemId, LeaseHandle, RunName};
 use slipway_model::item::{Failure, LEASE_TERM, Refusal};
 use slipway_model::merge::FinalSpec;
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_model::spec::{LaunchSpec, RUN_KEY};
 use slipway_store::agents::Agent;
-use slipway_store::items::{Acked, Item, Leased, Outcome, Report, ReturnCause as StoreCause};
+use slipway_store::items::{Acked, Leased, Outcome, Report, ReturnCause as StoreCause};
 
 use super::super::Result;
 use super::super::agents::find_own_agent;
-use super::super::context::RequestContext as _;
+use super::super::context::{Caller, RequestContext as _};
 use super::super::project::DEFAULT_PROJECT;
 use super::super::scalars::Json;
 use crate::{ApiError, access};
@@ -47,7 +48,7 @@ impl HoldMutation {
         let project = input.project_name.as_deref().unwrap_or(QUEUE_PROJECT);
         access::run_agent(ctx.principal(), &entity)?;
         let agent = match &input.launch_agent_id {
-            Some(id) => Some(find_own_agent(ctx, id).await?.id),
+            Some(id) => Some(find_own_agent(ctx.caller(), id).await?.id),
             None => None,
         };
         let queue = ctx
@@ -60,7 +61,7 @@ impl HoldMutation {
         }
         let leased = ctx.store().lease(agent, vec![queue.id], 1, false, ctx.now()).await?;
         for leased in leased {
-            if let Some(spec) = handed_out(ctx, &leased).await? {
+            if let Some(spec) = handed_out(ctx.caller(), &leased).await? {
                 return Ok(Some(PopFromRunQueuePayload {
                     run_queue_item_id: ID(leased.handle.to_string()),
                     run_spec: Json(spec.spec),
@@ -78,48 +79,7 @@ impl HoldMutation {
         ctx: &Context<'_>,
         input: PopRunQueueItemsInput,
     ) -> Result<PopRunQueueItemsPayload> {
-        let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
-        let limit = usize::try_from(input.limit)
-            .ok()
-            .filter(|limit| *limit <= MAX_BATCH)
-            .ok_or_else(|| ApiError::bad(format!("`limit` must be between 0 and {MAX_BATCH}")))?;
-        let mut queues = HashMap::new();
-        for id in &agent.queues {
-            let queue = ctx.app().lookup.queue_name(ctx.store(), *id).await?;
-            queues.extend(queue.map(|queue| (*id, queue)));
-        }
-        let wanted = input.queue_names;
-        let chosen = queues
-            .iter()
-            .filter(|(_, queue)| wanted.as_ref().is_none_or(|names| names.contains(&queue.name)))
-            .map(|(id, _)| *id)
-            .collect();
-        let leased = ctx
-            .store()
-            .lease(Some(agent.id), chosen, limit, agent.managed, ctx.now())
-            .await?;
-        let mut items = Vec::with_capacity(leased.len());
-        for leased in leased {
-            let Some(spec) = handed_out(ctx, &leased).await? else {
-                continue;
-            };
-            let config = ctx.app().lookup.config(ctx.store(), leased.item.revision).await?;
-            let queue = queues.get(&leased.item.queue);
-            items.push(LeasedItem {
-                run_queue_item_id: ID(leased.handle.to_string()),
-                run_spec: Json(spec.spec),
-                queue_name: queue.map(|queue| queue.name.clone()).unwrap_or_default(),
-                queue_entity: queue.map(|queue| queue.entity.clone()).unwrap_or_default(),
-                attempt: leased.item.attempt,
-                lease_term_millis: LEASE_TERM,
-                origins: Json(json!(spec.origins)),
-                template: !config.variables.is_empty(),
-            });
-        }
-        Ok(PopRunQueueItemsPayload {
-            items,
-            client_mutation_id: input.client_mutation_id,
-        })
+        pop_items(ctx.caller(), input).await
     }
 
     /// Names the run of an item. `success: false` if the lease has ended.
@@ -128,11 +88,19 @@ impl HoldMutation {
         ctx: &Context<'_>,
         input: AckRunQueueItemInput,
     ) -> Result<AckRunQueueItemPayload> {
-        let run = match held(ctx, &input.run_queue_item_id).await? {
+        let run = match held(ctx.caller(), &input.run_queue_item_id).await? {
             None => None,
-            Some(handle) => named_run(ctx, handle, &input.run_name, None, None)
-                .await?
-                .map(|run| (handle, run)),
+            Some(handle) => {
+                check_run_id(&input.run_name)?;
+                let spec = ctx.store().item_specs(vec![handle.item]).await?.pop().flatten();
+                match spec {
+                    None => None,
+                    Some(spec) => Some((
+                        handle,
+                        named_run(ctx.caller(), handle, &spec, &input.run_name, None, None).await?,
+                    )),
+                }
+            }
         };
         let success = match run {
             None => false,
@@ -150,34 +118,13 @@ impl HoldMutation {
     /// Names the runs of items.
     #[graphql(visible = "super::super::additions")]
     async fn ack_run_queue_items(&self, ctx: &Context<'_>, input: AckRunQueueItemsInput) -> Result<ItemResults> {
-        let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
-        let ids = input.items.iter().map(|item| item.run_queue_item_id.clone()).collect();
-        let mut batch = Batch::read(&agent, ids)?;
-        let mut acks = Vec::new();
-        for (index, handle) in batch.valid().collect::<Vec<_>>() {
-            let item = &input.items[index];
-            let (entity, project) = (item.entity_name.as_deref(), item.project_name.as_deref());
-            match named_run(ctx, handle, &item.run_name, entity, project).await? {
-                Some(run) => acks.push((handle, run)),
-                None => batch.drop_handle(index),
-            }
-        }
-        let answers = ctx.store().ack(acks, ctx.now()).await?;
-        let answers = answers.into_iter().map(|acked| match acked {
-            Acked::Yes => Ok(false),
-            Acked::No(refusal) => Err(refusal),
-        });
-        Ok(batch.answer(answers, input.client_mutation_id))
+        ack_items(ctx.caller(), input).await
     }
 
     /// Records, before the workloads are created, that the items' attempts start.
     #[graphql(visible = "super::super::additions")]
     async fn start_run_queue_items(&self, ctx: &Context<'_>, input: StartRunQueueItemsInput) -> Result<ItemResults> {
-        let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
-        let batch = Batch::read(&agent, input.run_queue_item_ids)?;
-        let answers = ctx.store().start(batch.handles(), ctx.now()).await?;
-        let answers = answers.into_iter().map(|answer| answer.map(|()| false));
-        Ok(batch.answer(answers, input.client_mutation_id))
+        start_items(ctx.caller(), input).await
     }
 
     /// Notes that the items' workloads run.
@@ -187,7 +134,7 @@ impl HoldMutation {
         ctx: &Context<'_>,
         input: MarkRunQueueItemsRunningInput,
     ) -> Result<ItemResults> {
-        let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
+        let agent = find_own_agent(ctx.caller(), &input.launch_agent_id).await?;
         let batch = Batch::read(&agent, input.run_queue_item_ids)?;
         let answers = ctx.store().running(batch.handles(), ctx.now()).await?;
         let answers = answers.into_iter().map(|answer| answer.map(|()| false));
@@ -197,48 +144,13 @@ impl HoldMutation {
     /// Extends leases, and tells which items somebody asked to stop.
     #[graphql(visible = "super::super::additions")]
     async fn renew_run_queue_items(&self, ctx: &Context<'_>, input: RenewRunQueueItemsInput) -> Result<ItemResults> {
-        let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
-        let batch = Batch::read(&agent, input.run_queue_item_ids)?;
-        let answers = ctx.store().renew(agent.id, batch.handles(), ctx.now()).await?;
-        Ok(batch.answer(answers, input.client_mutation_id))
+        renew_items(ctx.caller(), input).await
     }
 
     /// Ends items by what their agent saw.
     #[graphql(visible = "super::super::additions")]
     async fn finish_run_queue_items(&self, ctx: &Context<'_>, input: FinishRunQueueItemsInput) -> Result<ItemResults> {
-        let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
-        let (ids, outcomes): (Vec<ID>, Vec<_>) = input
-            .reports
-            .into_iter()
-            .map(|report| {
-                let outcome = match report.outcome {
-                    ItemOutcome::Finished => Outcome::Finished,
-                    ItemOutcome::Killed => Outcome::Killed,
-                    ItemOutcome::Failed => Outcome::Failed(Failure {
-                        stage: report.stage.unwrap_or_else(|| "run".to_owned()),
-                        message: shorten(report.message.unwrap_or_default()),
-                        reason: report.reason.unwrap_or_else(|| "failed".to_owned()),
-                        file_paths: report.file_paths.unwrap_or_default(),
-                    }),
-                };
-                (report.run_queue_item_id, (outcome, report.exit_code))
-            })
-            .unzip();
-        let batch = Batch::read(&agent, ids)?;
-        let reports = batch
-            .valid()
-            .map(|(index, handle)| {
-                let (outcome, exit_code) = outcomes[index].clone();
-                Report {
-                    handle,
-                    outcome,
-                    exit_code,
-                }
-            })
-            .collect();
-        let answers = ctx.store().finish(reports, ctx.now()).await?;
-        let answers = answers.into_iter().map(|answer| answer.map(|()| false));
-        Ok(batch.answer(answers, input.client_mutation_id))
+        finish_items(ctx.caller(), input).await
     }
 
     /// Gives an item back to its queue.
@@ -248,8 +160,8 @@ impl HoldMutation {
         ctx: &Context<'_>,
         input: ReturnRunQueueItemInput,
     ) -> Result<ReturnRunQueueItemPayload> {
-        find_own_agent(ctx, &input.launch_agent_id).await?;
-        let handle = held(ctx, &input.run_queue_item_id)
+        find_own_agent(ctx.caller(), &input.launch_agent_id).await?;
+        let handle = held(ctx.caller(), &input.run_queue_item_id)
             .await?
             .ok_or_else(|| ApiError::bad("`runQueueItemId` must be the lease handle that the pop returned"))?;
         let cause = match input.cause {
@@ -270,7 +182,7 @@ impl HoldMutation {
         ctx: &Context<'_>,
         input: FailRunQueueItemInput,
     ) -> Result<FailRunQueueItemPayload> {
-        let success = match held(ctx, &input.run_queue_item_id).await? {
+        let success = match held(ctx.caller(), &input.run_queue_item_id).await? {
             None => false,
             Some(handle) => {
                 let failure = Failure {
@@ -294,7 +206,7 @@ impl HoldMutation {
         ctx: &Context<'_>,
         input: UpdateRunQueueItemWarningInput,
     ) -> Result<UpdateRunQueueItemWarningPayload> {
-        let success = match held(ctx, &input.run_queue_item_id).await? {
+        let success = match held(ctx.caller(), &input.run_queue_item_id).await? {
             None => false,
             Some(handle) => {
                 let warning = Failure {
@@ -313,9 +225,141 @@ impl HoldMutation {
     }
 }
 
+/// Takes up to `limit` items of an agent's queues, in turn.
+pub(in crate::graphql) async fn pop_items(
+    ctx: &Caller,
+    input: PopRunQueueItemsInput,
+) -> Result<PopRunQueueItemsPayload> {
+    let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
+    let limit = usize::try_from(input.limit)
+        .ok()
+        .filter(|limit| *limit <= MAX_BATCH)
+        .ok_or_else(|| ApiError::bad(format!("`limit` must be between 0 and {MAX_BATCH}")))?;
+    let wanted = input.queue_names;
+    let mut chosen = Vec::new();
+    let mut queues = HashMap::new();
+    for id in &agent.queues {
+        let queue = ctx.app().lookup.queue_name(ctx.store(), *id).await?;
+        let queue = queue.filter(|queue| wanted.as_ref().is_none_or(|names| names.contains(&queue.name)));
+        if let Some(queue) = queue {
+            chosen.push(*id);
+            queues.insert(*id, queue);
+        }
+    }
+    let leased = ctx
+        .store()
+        .lease(Some(agent.id), chosen, limit, agent.managed, ctx.now())
+        .await?;
+    let mut items = Vec::with_capacity(leased.len());
+    for leased in leased {
+        let Some(spec) = handed_out(ctx, &leased).await? else {
+            continue;
+        };
+        let config = ctx.app().lookup.config(ctx.store(), leased.item.revision).await?;
+        let queue = queues.get(&leased.item.queue);
+        items.push(LeasedItem {
+            run_queue_item_id: ID(leased.handle.to_string()),
+            run_spec: Json(spec.spec),
+            queue_name: queue.map(|queue| queue.name.clone()).unwrap_or_default(),
+            queue_entity: queue.map(|queue| queue.entity.clone()).unwrap_or_default(),
+            attempt: leased.item.attempt,
+            lease_term_millis: LEASE_TERM,
+            origins: Json(json!(spec.origins)),
+            template: !config.variables.is_empty(),
+        });
+    }
+    Ok(PopRunQueueItemsPayload {
+        items,
+        client_mutation_id: input.client_mutation_id,
+    })
+}
+
+/// Names the runs of items.
+pub(in crate::graphql) async fn ack_items(ctx: &Caller, input: AckRunQueueItemsInput) -> Result<ItemResults> {
+    let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
+    let ids = input.items.iter().map(|item| item.run_queue_item_id.clone()).collect();
+    let mut batch = Batch::read(&agent, ids)?;
+    let valid: Vec<(usize, LeaseHandle)> = batch.valid().collect();
+    for (index, _) in &valid {
+        check_run_id(&input.items[*index].run_name)?;
+    }
+    let specs = ctx.store().item_specs(batch.items()).await?;
+    let mut acks = Vec::with_capacity(valid.len());
+    for ((index, handle), spec) in valid.into_iter().zip(specs) {
+        let Some(spec) = spec else {
+            batch.drop_handle(index);
+            continue;
+        };
+        let item = &input.items[index];
+        let (entity, project) = (item.entity_name.as_deref(), item.project_name.as_deref());
+        let run = named_run(ctx, handle, &spec, &item.run_name, entity, project).await?;
+        acks.push((handle, run));
+    }
+    let answers = ctx.store().ack(acks, ctx.now()).await?;
+    let answers = answers.into_iter().map(|acked| match acked {
+        Acked::Yes => Ok(false),
+        Acked::No(refusal) => Err(refusal),
+    });
+    Ok(batch.answer(answers, input.client_mutation_id))
+}
+
+/// Records that the items' attempts start.
+pub(in crate::graphql) async fn start_items(ctx: &Caller, input: StartRunQueueItemsInput) -> Result<ItemResults> {
+    let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
+    let batch = Batch::read(&agent, input.run_queue_item_ids)?;
+    let answers = ctx.store().start(batch.handles(), ctx.now()).await?;
+    let answers = answers.into_iter().map(|answer| answer.map(|()| false));
+    Ok(batch.answer(answers, input.client_mutation_id))
+}
+
+/// Extends leases.
+pub(in crate::graphql) async fn renew_items(ctx: &Caller, input: RenewRunQueueItemsInput) -> Result<ItemResults> {
+    let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
+    let batch = Batch::read(&agent, input.run_queue_item_ids)?;
+    let answers = ctx.store().renew(agent.id, batch.handles(), ctx.now()).await?;
+    Ok(batch.answer(answers, input.client_mutation_id))
+}
+
+/// Ends items by what their agent saw.
+pub(in crate::graphql) async fn finish_items(ctx: &Caller, input: FinishRunQueueItemsInput) -> Result<ItemResults> {
+    let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
+    let (ids, outcomes): (Vec<ID>, Vec<_>) = input
+        .reports
+        .into_iter()
+        .map(|report| {
+            let outcome = match report.outcome {
+                ItemOutcome::Finished => Outcome::Finished,
+                ItemOutcome::Killed => Outcome::Killed,
+                ItemOutcome::Failed => Outcome::Failed(Failure {
+                    stage: report.stage.unwrap_or_else(|| "run".to_owned()),
+                    message: shorten(report.message.unwrap_or_default()),
+                    reason: report.reason.unwrap_or_else(|| "failed".to_owned()),
+                    file_paths: report.file_paths.unwrap_or_default(),
+                }),
+            };
+            (report.run_queue_item_id, (outcome, report.exit_code))
+        })
+        .unzip();
+    let batch = Batch::read(&agent, ids)?;
+    let reports = batch
+        .valid()
+        .map(|(index, handle)| {
+            let (outcome, exit_code) = outcomes[index].clone();
+            Report {
+                handle,
+                outcome,
+                exit_code,
+            }
+        })
+        .collect();
+    let answers = ctx.store().finish(reports, ctx.now()).await?;
+    let answers = answers.into_iter().map(|answer| answer.map(|()| false));
+    Ok(batch.answer(answers, input.client_mutation_id))
+}
+
 /// The spec that a lease hands out: final, with the run key. `None` if it cannot be derived; the
 /// item then fails, since no later attempt could do better.
-async fn handed_out(ctx: &Context<'_>, leased: &Leased) -> Result<Option<FinalSpec>> {
+async fn handed_out(ctx: &Caller, leased: &Leased) -> Result<Option<FinalSpec>> {
     let config = ctx.app().lookup.config(ctx.store(), leased.item.revision).await?;
     match config.final_spec(&leased.item) {
         Ok(mut final_spec) => {
@@ -340,22 +384,18 @@ async fn handed_out(ctx: &Context<'_>, leased: &Leased) -> Result<Option<FinalSp
     }
 }
 
-/// The run that an acknowledgement names: where the item's spec says. `None` if there is no such
-/// item.
+/// The run that an acknowledgement names: where the item's spec says.
 async fn named_run(
-    ctx: &Context<'_>,
+    ctx: &Caller,
     handle: LeaseHandle,
+    spec: &str,
     run: &str,
     given_entity: Option<&str>,
     given_project: Option<&str>,
-) -> Result<Option<RunName>> {
-    check_run_id(run)?;
-    let Some(item) = ctx.store().item(handle.item).await? else {
-        return Ok(None);
-    };
-    let (entity, project) = destination(&item)?;
-    let entity = match entity {
-        Some(entity) => entity,
+) -> Result<RunName> {
+    let spec = LaunchSpec::parse(spec).map_err(ApiError::internal)?;
+    let entity = match spec.entity() {
+        Some(entity) => entity.to_owned(),
         None => ctx
             .app()
             .lookup
@@ -370,22 +410,17 @@ async fn named_run(
         )));
     }
     // The agent knows the project of a job that names none.
-    let project = project.or_else(|| given_project.map(str::to_owned));
-    Ok(Some(RunName {
+    let project = spec.run_project().or_else(|| given_project.map(str::to_owned));
+    Ok(RunName {
         entity,
         project: project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned()),
         run: run.to_owned(),
-    }))
-}
-
-fn destination(item: &Item) -> Result<(Option<String>, Option<String>)> {
-    let spec = LaunchSpec::parse(&item.spec).map_err(ApiError::internal)?;
-    Ok((spec.entity().map(str::to_owned), spec.run_project()))
+    })
 }
 
 /// The lease that a single call names, if the caller may run agents there. A plain item id holds
 /// no lease.
-async fn held(ctx: &Context<'_>, id: &ID) -> Result<Option<LeaseHandle>> {
+async fn held(ctx: &Caller, id: &ID) -> Result<Option<LeaseHandle>> {
     let Ok(handle) = id.parse::<LeaseHandle>() else {
         return Ok(None);
     };
@@ -453,6 +488,10 @@ impl Batch {
             .filter_map(|(index, handle)| handle.map(|handle| (index, handle)))
     }
 
+    fn items(&self) -> Vec<ItemId> {
+        self.valid().map(|(_, handle)| handle.item).collect()
+    }
+
     fn handles(&self) -> Vec<LeaseHandle> {
         self.valid().map(|(_, handle)| handle).collect()
     }
@@ -484,8 +523,9 @@ impl Batch {
 }
 
 /// How a workload ended.
-#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Enum, Deserialize, Debug, Clone, Copy, PartialEq, Eq)]
 #[graphql(rename_items = "SCREAMING_SNAKE_CASE")]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
 enum ItemOutcome {
     /// Exit code 0.
     Finished,
@@ -508,7 +548,8 @@ enum ReturnCause {
 }
 
 /// What became of one item of a batch.
-#[derive(SimpleObject)]
+#[derive(SimpleObject, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct ItemResult {
     run_queue_item_id: ID,
     success: bool,
@@ -538,9 +579,11 @@ impl ItemResult {
 }
 
 /// What became of the items of a batch, in its order.
-#[derive(SimpleObject)]
-struct ItemResults {
+#[derive(SimpleObject, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::graphql) struct ItemResults {
     results: Vec<ItemResult>,
+    #[serde(skip)]
     client_mutation_id: Option<String>,
 }
 
@@ -565,8 +608,9 @@ struct PopFromRunQueuePayload {
 }
 
 /// What `popRunQueueItems` takes.
-#[derive(InputObject)]
-struct PopRunQueueItemsInput {
+#[derive(InputObject, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::graphql) struct PopRunQueueItemsInput {
     launch_agent_id: ID,
     /// Some of the agent's queues; null for all.
     queue_names: Option<Vec<String>>,
@@ -575,14 +619,17 @@ struct PopRunQueueItemsInput {
 }
 
 /// What `popRunQueueItems` answers.
-#[derive(SimpleObject)]
-struct PopRunQueueItemsPayload {
+#[derive(SimpleObject, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::graphql) struct PopRunQueueItemsPayload {
     items: Vec<LeasedItem>,
+    #[serde(skip)]
     client_mutation_id: Option<String>,
 }
 
 /// An item that was just leased.
-#[derive(SimpleObject)]
+#[derive(SimpleObject, Serialize)]
+#[serde(rename_all = "camelCase")]
 struct LeasedItem {
     /// A lease handle.
     run_queue_item_id: ID,
@@ -615,15 +662,17 @@ struct AckRunQueueItemPayload {
 }
 
 /// What `ackRunQueueItems` takes.
-#[derive(InputObject)]
-struct AckRunQueueItemsInput {
+#[derive(InputObject, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::graphql) struct AckRunQueueItemsInput {
     launch_agent_id: ID,
     items: Vec<AckRunQueueItemsItemInput>,
     client_mutation_id: Option<String>,
 }
 
 /// One acknowledgement of `ackRunQueueItems`.
-#[derive(InputObject)]
+#[derive(InputObject, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct AckRunQueueItemsItemInput {
     run_queue_item_id: ID,
     entity_name: Option<String>,
@@ -632,8 +681,9 @@ struct AckRunQueueItemsItemInput {
 }
 
 /// What `startRunQueueItems` takes.
-#[derive(InputObject)]
-struct StartRunQueueItemsInput {
+#[derive(InputObject, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::graphql) struct StartRunQueueItemsInput {
     launch_agent_id: ID,
     run_queue_item_ids: Vec<ID>,
     client_mutation_id: Option<String>,
@@ -648,23 +698,26 @@ struct MarkRunQueueItemsRunningInput {
 }
 
 /// What `renewRunQueueItems` takes.
-#[derive(InputObject)]
-struct RenewRunQueueItemsInput {
+#[derive(InputObject, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::graphql) struct RenewRunQueueItemsInput {
     launch_agent_id: ID,
     run_queue_item_ids: Vec<ID>,
     client_mutation_id: Option<String>,
 }
 
 /// What `finishRunQueueItems` takes.
-#[derive(InputObject)]
-struct FinishRunQueueItemsInput {
+#[derive(InputObject, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::graphql) struct FinishRunQueueItemsInput {
     launch_agent_id: ID,
     reports: Vec<FinishRunQueueItemsReportInput>,
     client_mutation_id: Option<String>,
 }
 
 /// One report of `finishRunQueueItems`.
-#[derive(InputObject)]
+#[derive(InputObject, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct FinishRunQueueItemsReportInput {
     run_queue_item_id: ID,
     outcome: ItemOutcome,

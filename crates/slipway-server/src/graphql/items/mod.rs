@@ -1,8 +1,8 @@
 //! Queue items as the wire shows them.
 
-mod hold;
+pub(super) mod hold;
 mod manage;
-mod push;
+pub(super) mod push;
 
 pub(super) use hold::HoldMutation;
 pub(super) use manage::ManageMutation;

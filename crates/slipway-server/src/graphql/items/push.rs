@@ -3,21 +3,23 @@
 use std::sync::Arc;
 
 use async_graphql::{ComplexObject, Context, ID, InputObject, Object, SimpleObject};
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use slipway_model::id::{ItemId, QueueId, RunName};
 use slipway_model::identity::Credential;
 use slipway_model::merge::FinalSpec;
-use slipway_model::push::{AcceptedPush, Push, check_push};
+use slipway_model::push::{AcceptedPush, Destination, Push, check_push};
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_model::spec::LaunchSpec;
 use slipway_store::items::NewItem;
 use slipway_store::queues::Queue;
 
 use super::super::Result;
-use super::super::context::RequestContext as _;
+use super::super::context::{Caller, RequestContext as _};
 use super::super::scalars::{Json, JsonString};
 use super::RunQueueItem;
+use crate::auth::Principal;
 use crate::lookup::QueueConfig;
 use crate::{ApiError, access};
 
@@ -39,20 +41,7 @@ impl PushMutation {
         ctx: &Context<'_>,
         input: PushToRunQueueByNameInput,
     ) -> Result<PushToRunQueueByNamePayload> {
-        let queue = find_queue(ctx, input.entity_name, input.project_name, &input.queue_name).await?;
-        let one = One {
-            spec: input.run_spec,
-            template_values: input.template_variable_values,
-            priority: input.priority,
-            idempotency_key: input.idempotency_key,
-        };
-        let pushed = push_one(ctx, &queue, one, input.dry_run.unwrap_or(false)).await?;
-        Ok(PushToRunQueueByNamePayload {
-            run_queue_item_id: pushed.id.map(|id| ID(id.to_string())),
-            run_spec: Some(JsonString(pushed.final_spec.spec.to_string())),
-            origins: Json(json!(pushed.final_spec.origins)),
-            client_mutation_id: input.client_mutation_id,
-        })
+        push_by_name(ctx.caller(), input, &path(ctx)).await
     }
 
     /// Submits an item to a queue, by the queue's id.
@@ -69,7 +58,7 @@ impl PushMutation {
             priority: input.priority,
             idempotency_key: input.idempotency_key,
         };
-        let pushed = push_one(ctx, &queue, one, input.dry_run.unwrap_or(false)).await?;
+        let pushed = push_one(ctx.caller(), queue, one, &path(ctx), input.dry_run.unwrap_or(false)).await?;
         Ok(PushToRunQueuePayload {
             run_queue_item_id: pushed.id.map(|id| ID(id.to_string())),
             run_spec: Some(JsonString(pushed.final_spec.spec.to_string())),
@@ -85,54 +74,90 @@ impl PushMutation {
         ctx: &Context<'_>,
         input: PushRunQueueItemsInput,
     ) -> Result<PushRunQueueItemsPayload> {
-        if input.items.len() > MAX_BULK {
-            return Err(ApiError::bad(format!(
-                "one call pushes at most {MAX_BULK} items, not {}",
-                input.items.len()
-            )));
-        }
-        let queue = find_queue(
-            ctx,
-            Some(input.entity_name),
-            Some(input.project_name),
-            &input.queue_name,
-        )
-        .await?;
-        let pusher = Pusher::of(ctx, &queue).await?;
-        // Checking thousands of specs takes a while: not on a thread that serves other requests.
-        let (pusher, accepted) = tokio::task::spawn_blocking(move || {
-            let accepted: Result<Vec<(AcceptedPush, Option<String>)>> = input
-                .items
-                .into_iter()
-                .enumerate()
-                .map(|(index, item)| {
-                    let one = One {
-                        spec: item.run_spec,
-                        template_values: item.template_variable_values,
-                        priority: item.priority,
-                        idempotency_key: item.idempotency_key,
-                    };
-                    pusher.check(one).map_err(|mut error| {
-                        error.message = format!("item {index}: {}", error.message);
-                        error
-                    })
-                })
-                .collect();
-            (pusher, accepted)
-        })
-        .await
-        .map_err(ApiError::internal)?;
-        let mut items = Vec::new();
-        for (accepted, idempotency_key) in accepted? {
-            check_destination(ctx, &pusher, &accepted)?;
-            items.push(pusher.item(&accepted, idempotency_key, None));
-        }
-        let pushed = ctx.store().push(queue.id, items, ctx.now()).await?;
-        Ok(PushRunQueueItemsPayload {
-            run_queue_item_ids: pushed.iter().map(|pushed| ID(pushed.id.to_string())).collect(),
-            client_mutation_id: input.client_mutation_id,
-        })
+        push_many(ctx.caller(), input).await
     }
+}
+
+/// Submits an item to a queue, by the queue's name. `path` is the field's place in the document.
+pub(in crate::graphql) async fn push_by_name(
+    ctx: &Caller,
+    input: PushToRunQueueByNameInput,
+    path: &str,
+) -> Result<PushToRunQueueByNamePayload> {
+    let queue = find_queue(ctx, input.entity_name, input.project_name, &input.queue_name).await?;
+    let one = One {
+        spec: input.run_spec,
+        template_values: input.template_variable_values,
+        priority: input.priority,
+        idempotency_key: input.idempotency_key,
+    };
+    let pushed = push_one(ctx, queue, one, path, input.dry_run.unwrap_or(false)).await?;
+    Ok(PushToRunQueueByNamePayload {
+        run_queue_item_id: pushed.id.map(|id| ID(id.to_string())),
+        run_spec: Some(JsonString(pushed.final_spec.spec.to_string())),
+        origins: Json(json!(pushed.final_spec.origins)),
+        client_mutation_id: input.client_mutation_id,
+    })
+}
+
+/// Submits many items to one queue, in order, all or none.
+pub(in crate::graphql) async fn push_many(
+    ctx: &Caller,
+    input: PushRunQueueItemsInput,
+) -> Result<PushRunQueueItemsPayload> {
+    if input.items.len() > MAX_BULK {
+        return Err(ApiError::bad(format!(
+            "one call pushes at most {MAX_BULK} items, not {}",
+            input.items.len()
+        )));
+    }
+    let queue = find_queue(
+        ctx,
+        Some(input.entity_name),
+        Some(input.project_name),
+        &input.queue_name,
+    )
+    .await?;
+    let pusher = Pusher::of(ctx, queue).await?;
+    let queue = pusher.queue.id;
+    let principal = Arc::clone(&ctx.principal);
+    // Checking thousands of specs takes a while: not on a thread that serves other requests.
+    let items: Result<Vec<NewItem>> = tokio::task::spawn_blocking(move || {
+        let accept = |item: PushRunQueueItemInput| {
+            let (accepted, idempotency_key) = pusher.check(One {
+                spec: item.run_spec,
+                template_values: item.template_variable_values,
+                priority: item.priority,
+                idempotency_key: item.idempotency_key,
+            })?;
+            check_destination(&principal, &pusher, &accepted.destination)?;
+            Ok(pusher.item(accepted, idempotency_key, None).0)
+        };
+        input
+            .items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| {
+                accept(item).map_err(|mut error: ApiError| {
+                    error.message = format!("item {index}: {}", error.message);
+                    error
+                })
+            })
+            .collect()
+    })
+    .await
+    .map_err(ApiError::internal)?;
+    let pushed = ctx.store().push(queue, items?, ctx.now()).await?;
+    Ok(PushRunQueueItemsPayload {
+        run_queue_item_ids: pushed.iter().map(|pushed| ID(pushed.id.to_string())).collect(),
+        client_mutation_id: input.client_mutation_id,
+    })
+}
+
+/// A field's place in its document.
+fn path(ctx: &Context<'_>) -> String {
+    let path = ctx.path_node.map(|path| path.to_string_vec().join("."));
+    path.unwrap_or_default()
 }
 
 /// One submission, as the wire gives it.
@@ -164,9 +189,10 @@ impl Pusher {
     ///
     /// # Errors
     /// If the caller may not submit to the queue.
-    async fn of(ctx: &Context<'_>, queue: &Queue) -> Result<Self> {
+    async fn of(ctx: &Caller, queue: Queue) -> Result<Self> {
         let principal = ctx.principal();
         access::submit(principal, &queue.entity)?;
+        let is_owner = access::owns_queues(principal, &queue.entity);
         let may_attribute_to = match (&principal.user.service_of, &principal.credential) {
             (Some(team), Credential::User) => {
                 let members = ctx.store().members(team).await?;
@@ -180,10 +206,10 @@ impl Pusher {
                 .lookup
                 .config(ctx.store(), queue.revision.as_ref().map(|revision| revision.id))
                 .await?,
-            queue: queue.clone(),
+            queue,
             name: principal.author().to_owned(),
             key_id: principal.key_id,
-            is_owner: access::owns_queues(principal, &queue.entity),
+            is_owner,
             may_attribute_to,
         })
     }
@@ -219,51 +245,60 @@ impl Pusher {
         Ok((accepted, one.idempotency_key))
     }
 
-    fn item(&self, accepted: &AcceptedPush, idempotency_key: Option<String>, digest: Option<[u8; 32]>) -> NewItem {
-        NewItem {
-            spec: accepted.spec.clone().into_value().to_string(),
-            template_values: Value::Object(accepted.template_values.clone()).to_string(),
+    /// What the store keeps of an accepted submission, and its final spec.
+    fn item(
+        &self,
+        accepted: AcceptedPush,
+        idempotency_key: Option<String>,
+        digest: Option<[u8; 32]>,
+    ) -> (NewItem, FinalSpec) {
+        let item = NewItem {
+            spec: accepted.spec.into_value().to_string(),
+            template_values: Value::Object(accepted.template_values).to_string(),
             priority: accepted.priority,
             revision: self.queue.revision.as_ref().map(|revision| revision.id),
-            author: accepted.author.clone(),
+            author: accepted.author,
             key_id: self.key_id,
             idempotency_key,
             digest,
-        }
+        };
+        (item, accepted.final_spec)
     }
 }
 
-async fn push_one(ctx: &Context<'_>, queue: &Queue, one: One, dry_run: bool) -> Result<PushedOne> {
+async fn push_one(ctx: &Caller, queue: Queue, one: One, path: &str, dry_run: bool) -> Result<PushedOne> {
     let pusher = Pusher::of(ctx, queue).await?;
-    let digest = one.idempotency_key.is_none().then(|| digest(ctx, queue.id, &one));
+    let queue = pusher.queue.id;
+    let principal = ctx.principal();
+    let digest = one
+        .idempotency_key
+        .is_none()
+        .then(|| digest(principal, path, queue, &one));
     let (accepted, idempotency_key) = pusher.check(one)?;
-    check_destination(ctx, &pusher, &accepted)?;
+    check_destination(principal, &pusher, &accepted.destination)?;
+    let (item, final_spec) = pusher.item(accepted, idempotency_key, digest);
     if dry_run {
-        return Ok(PushedOne {
-            id: None,
-            final_spec: accepted.final_spec,
-        });
+        return Ok(PushedOne { id: None, final_spec });
     }
     let claim = match digest {
         Some(digest) => Some(ctx.app().deliveries.claim(ctx.store(), digest).await?),
         None => None,
     };
-    let item = pusher.item(&accepted, idempotency_key, digest);
-    let pushed = ctx.store().push(queue.id, vec![item], ctx.now()).await?;
+    let pushed = ctx.store().push(queue, vec![item], ctx.now()).await?;
     let id = pushed
         .first()
         .map(|pushed| pushed.id)
         .ok_or_else(|| ApiError::internal("a push of one item returned none"))?;
     if let Some(claim) = claim {
-        ctx.caller().deliver(claim.holding(id));
+        ctx.deliver(claim.holding(id));
     }
     Ok(PushedOne {
         id: Some(id),
-        final_spec: accepted.final_spec,
+        final_spec,
     })
 }
 
-async fn find_queue(ctx: &Context<'_>, entity: Option<String>, project: Option<String>, name: &str) -> Result<Queue> {
+async fn find_queue(ctx: &Caller, entity: Option<String>, project: Option<String>, name: &str) -> Result<Queue> {
     let entity = entity.unwrap_or_else(|| ctx.principal().default_entity().to_owned());
     let project = project.unwrap_or_else(|| QUEUE_PROJECT.to_owned());
     let missing = || {
@@ -278,8 +313,7 @@ async fn find_queue(ctx: &Context<'_>, entity: Option<String>, project: Option<S
 }
 
 /// The run must go where the pusher may write.
-fn check_destination(ctx: &Context<'_>, pusher: &Pusher, accepted: &AcceptedPush) -> Result<()> {
-    let destination = &accepted.destination;
+fn check_destination(principal: &Principal, pusher: &Pusher, destination: &Destination) -> Result<()> {
     let run = RunName {
         entity: destination
             .entity
@@ -288,23 +322,22 @@ fn check_destination(ctx: &Context<'_>, pusher: &Pusher, accepted: &AcceptedPush
         project: destination.project.clone().unwrap_or_default(),
         run: destination.run_id.clone().unwrap_or_default(),
     };
-    access::launch_run(ctx.principal(), &run).map_err(|mut error| {
+    access::launch_run(principal, &run).map_err(|mut error| {
         error.message = format!("the run spec's `/entity`: {}", error.message);
         error
     })
 }
 
 /// Names a push that is sent again byte by byte: by whom, where in the document, and what.
-fn digest(ctx: &Context<'_>, queue: QueueId, one: &One) -> [u8; 32] {
+fn digest(principal: &Principal, path: &str, queue: QueueId, one: &One) -> [u8; 32] {
     let mut hash = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hash.update(bytes.len().to_le_bytes());
         hash.update(bytes);
     };
-    part(&ctx.principal().key_id.to_le_bytes());
-    part(ctx.principal().author().as_bytes());
-    let path = ctx.path_node.map(|path| path.to_string_vec().join("."));
-    part(path.unwrap_or_default().as_bytes());
+    part(&principal.key_id.to_le_bytes());
+    part(principal.author().as_bytes());
+    part(path.as_bytes());
     part(queue.to_string().as_bytes());
     part(one.spec.0.as_bytes());
     part(one.template_values.as_ref().map_or("", |text| &text.0).as_bytes());
@@ -313,8 +346,9 @@ fn digest(ctx: &Context<'_>, queue: QueueId, one: &One) -> [u8; 32] {
 }
 
 /// What `pushToRunQueueByName` takes.
-#[derive(InputObject)]
-struct PushToRunQueueByNameInput {
+#[derive(InputObject, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::graphql) struct PushToRunQueueByNameInput {
     entity_name: Option<String>,
     project_name: Option<String>,
     queue_name: String,
@@ -329,6 +363,27 @@ struct PushToRunQueueByNameInput {
     #[graphql(visible = "super::super::additions")]
     dry_run: Option<bool>,
     client_mutation_id: Option<String>,
+}
+
+impl PushToRunQueueByNameInput {
+    /// The names of the fields that are given.
+    pub(in crate::graphql) fn given(&self) -> Vec<&'static str> {
+        let fields = [
+            ("entityName", self.entity_name.is_some()),
+            ("projectName", self.project_name.is_some()),
+            ("queueName", true),
+            ("runSpec", true),
+            ("priority", self.priority.is_some()),
+            ("templateVariableValues", self.template_variable_values.is_some()),
+            ("idempotencyKey", self.idempotency_key.is_some()),
+            ("dryRun", self.dry_run.is_some()),
+            ("clientMutationId", self.client_mutation_id.is_some()),
+        ];
+        fields
+            .into_iter()
+            .filter_map(|(name, given)| given.then_some(name))
+            .collect()
+    }
 }
 
 /// What `pushToRunQueue` takes.
@@ -350,9 +405,10 @@ struct PushToRunQueueInput {
 }
 
 /// What `pushToRunQueueByName` answers.
-#[derive(SimpleObject)]
+#[derive(SimpleObject, Serialize)]
 #[graphql(complex)]
-struct PushToRunQueueByNamePayload {
+#[serde(rename_all = "camelCase")]
+pub(in crate::graphql) struct PushToRunQueueByNamePayload {
     /// Null for a dry run.
     run_queue_item_id: Option<ID>,
     /// The final spec.
@@ -360,7 +416,25 @@ struct PushToRunQueueByNamePayload {
     /// Where each value of the final resource arguments comes from.
     #[graphql(visible = "super::super::additions")]
     origins: Json,
+    #[serde(skip)]
     client_mutation_id: Option<String>,
+}
+
+/// What the official documents select of [`PushToRunQueueByNamePayload`].
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::graphql) struct OfficialPush {
+    run_queue_item_id: Option<ID>,
+    run_spec: Option<JsonString>,
+}
+
+impl From<PushToRunQueueByNamePayload> for OfficialPush {
+    fn from(payload: PushToRunQueueByNamePayload) -> Self {
+        Self {
+            run_queue_item_id: payload.run_queue_item_id,
+            run_spec: payload.run_spec,
+        }
+    }
 }
 
 #[ComplexObject]
@@ -403,8 +477,9 @@ async fn pushed_item(ctx: &Context<'_>, id: Option<&ID>) -> Result<Option<RunQue
 }
 
 /// What `pushRunQueueItems` takes.
-#[derive(InputObject)]
-struct PushRunQueueItemsInput {
+#[derive(InputObject, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(in crate::graphql) struct PushRunQueueItemsInput {
     entity_name: String,
     project_name: String,
     queue_name: String,
@@ -413,7 +488,8 @@ struct PushRunQueueItemsInput {
 }
 
 /// One item of `pushRunQueueItems`.
-#[derive(InputObject)]
+#[derive(InputObject, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PushRunQueueItemInput {
     run_spec: JsonString,
     /// 0 critical, 1 high, 2 medium, 3 low.
@@ -424,9 +500,11 @@ struct PushRunQueueItemInput {
 }
 
 /// What `pushRunQueueItems` answers.
-#[derive(SimpleObject)]
-struct PushRunQueueItemsPayload {
+#[derive(SimpleObject, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub(in crate::graphql) struct PushRunQueueItemsPayload {
     /// In the order of the input.
     run_queue_item_ids: Vec<ID>,
+    #[serde(skip)]
     client_mutation_id: Option<String>,
 }
