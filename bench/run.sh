@@ -1,22 +1,31 @@
 #!/usr/bin/env bash
 # Measures the queue against its budgets and its peers, in one run on one machine: `make bench`.
 # Arguments go to slipway-bench; see `cargo run --release -p slipway-bench -- --help`.
+# A peer whose tools (Go, Node with npm) are not installed is left out, and that is said.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
 
 say "building the server and the load generator (release)"
 cargo build --release --locked -p slipway -p slipway-bench
-say "building the peers: River (Go) and Graphile Worker (npm)"
 mkdir -p target/bench
-(cd bench/river && go build -o ../../target/bench/river .)
-(cd bench/graphile && npm ci --ignore-scripts --no-audit --no-fund --silent)
+peers=()
+if have go; then
+  say "building the peer River (Go)"
+  (cd bench/river && go build -o ../../target/bench/river .)
+  peers+=(--peer target/bench/river)
+else
+  say "leaving River out: Go is not installed"
+fi
+if have npm; then
+  say "fetching the peer Graphile Worker (npm)"
+  (cd bench/graphile && npm ci --ignore-scripts --no-audit --no-fund --silent)
+  peers+=(--peer "node bench/graphile/bench.mjs")
+else
+  say "leaving Graphile Worker out: npm is not installed"
+fi
 url=$(scripts/postgres.sh start)
 trap 'scripts/postgres.sh stop >/dev/null' EXIT
 
-exec_bench() {
-  target/release/slipway-bench --postgres "$url" --deep-postgres 100000 \
-    --peer target/bench/river --peer "node bench/graphile/bench.mjs" \
-    --json target/bench/report.json "$@"
-}
-exec_bench "$@"
+target/release/slipway-bench --postgres "$url" --deep-postgres 100000 "${peers[@]}" \
+  --json target/bench/report.json "$@"

@@ -54,10 +54,13 @@ impl Queue {
     }
 }
 
+/// What stands in a spec where each push of its own has a number.
+const NUMBER: &str = "@number@";
+
 /// A launch spec of about 600 bytes.
 fn spec() -> String {
     json!({
-        "entity": USER, "project": "bench", "name": "a run of the benchmark", "docker": {"docker_image": "registry.example/team/train:1"},
+        "entity": USER, "project": "bench", "name": format!("run {NUMBER} of the benchmark"), "docker": {"docker_image": "registry.example/team/train:1"},
         "resource": "local-container", "author": USER, "git": {},
         "overrides": {"args": ["--epochs", "10", "--data", "/mnt/datasets/digits"],
             "run_config": {"learning_rate": 0.01, "batch_size": 32, "note": "x".repeat(250)}, "entry_point": ["python", "train.py"]},
@@ -66,11 +69,36 @@ fn spec() -> String {
     .to_string()
 }
 
-fn single(queue: &Queue) -> Bytes {
-    body(
-        &official::PUSH,
-        &json!({"entityName": USER, "projectName": QUEUE_PROJECT, "queueName": queue.name, "runSpec": spec()}),
-    )
+/// Single pushes, each with a spec of its own: the server takes a push that it is asked for twice for
+/// one that was sent again.
+struct Singles {
+    head: String,
+    tail: String,
+    next: AtomicUsize,
+}
+
+impl Singles {
+    fn new(queue: &Queue) -> Result<Self> {
+        let text = json!({
+            "operationName": official::PUSH.name,
+            "query": official::PUSH.text,
+            "variables": {"entityName": USER, "projectName": QUEUE_PROJECT, "queueName": queue.name, "runSpec": spec()},
+        })
+        .to_string();
+        let (head, tail) = text
+            .split_once(NUMBER)
+            .context("the spec has no place for its number")?;
+        Ok(Self {
+            head: head.to_owned(),
+            tail: tail.to_owned(),
+            next: AtomicUsize::new(0),
+        })
+    }
+
+    fn next(&self) -> Bytes {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Bytes::from(format!("{}{number:010}{}", self.head, self.tail))
+    }
 }
 
 fn bulk(queue: &Queue, size: usize) -> Bytes {
@@ -93,12 +121,13 @@ pub(crate) async fn push_single(server: &Server, queue: &Queue, count: usize, cl
         connections.push(Connection::open(server).await?);
     }
     let left = Arc::new(AtomicUsize::new(count));
+    let bodies = Arc::new(Singles::new(queue)?);
     let meter = server.meter()?;
     try_join_all(connections.into_iter().map(|mut connection| {
-        let (left, body) = (left.clone(), single(queue));
+        let (left, bodies) = (left.clone(), bodies.clone());
         tokio::spawn(async move {
             while take(&left) {
-                connection.post(body.clone()).await?;
+                connection.post(bodies.next()).await?;
             }
             anyhow::Ok(())
         })
@@ -273,7 +302,7 @@ pub(crate) async fn latency(server: &Server, queue: &Queue, rounds: usize) -> Re
         .await?
         .into_body();
     let mut pusher = Connection::open(server).await?;
-    let body = single(queue);
+    let bodies = Singles::new(queue)?;
     let mut times = Vec::with_capacity(rounds);
     let meter = server.meter()?;
     for _ in 0..rounds {
@@ -281,7 +310,7 @@ pub(crate) async fn latency(server: &Server, queue: &Queue, rounds: usize) -> Re
         agent.run(&handles).await?;
         handles.clear();
         let push = async {
-            pusher.post(body.clone()).await?;
+            pusher.post(bodies.next()).await?;
             anyhow::Ok(Instant::now())
         };
         let receive = async {

@@ -22,6 +22,7 @@ use crate::server::Database;
 
 /// Measures a Slipway server over HTTP, and its peers in the same run.
 #[derive(Debug, Parser)]
+#[command(args_override_self = true)]
 struct Arguments {
     /// The server binary; build it with `cargo build --release -p slipway`
     #[arg(long, default_value = "target/release/slipway")]
@@ -149,15 +150,20 @@ async fn deep(arguments: &Arguments, database: &Database, report: &mut Report) -
         Database::Postgres(_) => arguments.deep_postgres,
     };
     let mut server = server::start(&arguments.server, &arguments.dir, database).await?;
-    let empty_queue = load::Queue::create(&server, "shallow").await?;
-    load::push_bulk(&server, &empty_queue, 2_000, 1_000, 2).await?;
-    let (shallow, used) = load::pops(&server, std::slice::from_ref(&empty_queue), 1_000).await?;
-    report.add(Row::times(store, "pop, nearly empty store", &shallow, used));
-
     let mut queues = Vec::new();
     for number in 0..1_000 {
         queues.push(load::Queue::create(&server, &format!("deep-{number}")).await?);
     }
+    // The same agent on the same queues both times: only the depth differs.
+    load::fill(&server, &queues, 10_000).await?;
+    let (shallow, used) = load::pops(&server, &queues, 1_000).await?;
+    report.add(Row::times(
+        store,
+        "pop, 10 items in each of 1,000 queues",
+        &shallow,
+        used,
+    ));
+
     let (rate, used) = load::fill(&server, &queues, items).await?;
     report.add(Row::rate(
         store,
