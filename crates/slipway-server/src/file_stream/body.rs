@@ -428,7 +428,7 @@ mod tests {
         fn arbitrary_lines_never_panic(line in ".*", escape in "(\\\\u[0-9a-fA-F]{0,5}|\\\\|\"|NaN|-Inf){0,6}") {
             let _ = parse_json(&json!({"files": {
                 "wandb-history.jsonl": {"content": [line.clone() + &escape]},
-                "output.log": {"content": [line.clone()]}}}));
+                "output.log": {"content": [line]}}}));
             let _ = parse(format!("{{\"files\":{{\"output.log\":{{\"content\":[\"{line}{escape}\"]}}}}}}").as_bytes());
         }
 

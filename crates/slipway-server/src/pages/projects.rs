@@ -190,7 +190,7 @@ fn common_metrics(summaries: &[Map<String, Value>]) -> Vec<String> {
     }
     let mut counts: Vec<(&str, usize)> = counts.into_iter().collect();
     // The order of equals is that of their names.
-    counts.sort_by(|a, b| b.1.cmp(&a.1));
+    counts.sort_by_key(|&(_, count)| std::cmp::Reverse(count));
     counts
         .into_iter()
         .take(COLUMNS)

@@ -167,7 +167,7 @@ mod tests {
             (
                 LinkQuery {
                     expires: i64::MAX,
-                    ..query.clone()
+                    ..query
                 },
                 Method::Put,
                 path.as_str(),

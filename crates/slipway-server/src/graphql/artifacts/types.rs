@@ -159,6 +159,7 @@ impl Artifact {
     }
 
     /// The files of manifest entries, in their order; unknown entries are left out.
+    #[expect(clippy::too_many_arguments, reason = "the arguments are the wire's")]
     async fn files_by_manifest_entries(
         &self,
         ctx: &Context<'_>,

@@ -61,13 +61,13 @@ impl ProjectRuns {
         order: Option<String>,
     ) -> Result<RunConnection> {
         let query = listing::Query::read(filters.as_ref(), order.as_deref())?;
-        Ok(listing::page(ctx.store(), &self.0, &query, after.as_deref(), first).await?)
+        listing::page(ctx.store(), &self.0, &query, after.as_deref(), first).await
     }
 
     /// How many runs a filter selects.
     async fn run_count(&self, ctx: &Context<'_>, filters: Option<JsonString>) -> Result<i32> {
         let query = listing::Query::read(filters.as_ref(), None)?;
-        Ok(listing::count(ctx.store(), &self.0, &query).await?)
+        listing::count(ctx.store(), &self.0, &query).await
     }
 }
 

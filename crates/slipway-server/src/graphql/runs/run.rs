@@ -349,7 +349,7 @@ impl Run {
         after: Option<String>,
     ) -> Result<ArtifactConnection> {
         let rows = ctx.store().logged_artifacts(&self.0.name).await?;
-        Ok(ArtifactConnection::page(rows, first, after.as_deref())?)
+        ArtifactConnection::page(rows, first, after.as_deref())
     }
 
     /// Artifact versions that the run used.
@@ -360,7 +360,7 @@ impl Run {
         after: Option<String>,
     ) -> Result<ArtifactConnection> {
         let rows = ctx.store().used_artifacts(&self.0.name).await?;
-        Ok(ArtifactConnection::page(rows, first, after.as_deref())?)
+        ArtifactConnection::page(rows, first, after.as_deref())
     }
 }
 
