@@ -44,7 +44,8 @@ pub(crate) fn read_entity(principal: &Principal, entity: &str) -> Result<(), Api
     }
 }
 
-/// Whether items may be pushed to, cancelled in and moved between queues of the entity.
+/// Whether items may be pushed to queues of the entity. A run key with the scope may push, to its
+/// own item's queue: which queue that is, the caller checks.
 ///
 /// # Errors
 /// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and for run keys without the scope.
@@ -55,6 +56,15 @@ pub(crate) fn submit(principal: &Principal, entity: &str) -> Result<(), ApiError
         return Err(run_key_refused());
     }
     at_least(principal, entity, Role::Member, "submit to queues")
+}
+
+/// Whether items of the entity's queues may be cancelled, moved, retried and deleted.
+///
+/// # Errors
+/// `NOT_FOUND` for outsiders, `FORBIDDEN` for viewers and for every run key.
+pub(crate) fn manage_items(principal: &Principal, entity: &str) -> Result<(), ApiError> {
+    no_run_key(principal)?;
+    at_least(principal, entity, Role::Member, "manage items")
 }
 
 /// Whether queues of the entity may be made, changed and deleted.

@@ -52,10 +52,26 @@ fn is_allowed(remote: &str) -> bool {
     word(user) && word(host) && !path.is_empty() && !path.starts_with([':', '-'])
 }
 
+/// The text with `user:password@` of every URL in it left out: errors reach the item's page.
+fn without_user_information(text: &str) -> String {
+    let mut clean = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        clean.push_str(before);
+        let end = after
+            .find(|c: char| c == '/' || c.is_whitespace() || "'\"`".contains(c))
+            .unwrap_or(after.len());
+        rest = after[..end].rfind('@').map_or(after, |sign| &after[sign + 1..]);
+    }
+    clean.push_str(rest);
+    clean
+}
+
 /// The checkout of a commit, from the cache if it was fetched before.
 pub(crate) async fn fetch(cache: &Path, git: &Git) -> Result<PathBuf, GitError> {
     if !is_allowed(&git.remote) {
-        return Err(GitError::Remote(git.remote.clone()));
+        return Err(GitError::Remote(without_user_information(&git.remote)));
     }
     let reference = git.commit.as_deref().filter(|text| !text.is_empty()).unwrap_or("HEAD");
     if reference.starts_with('-') || reference.contains(|c: char| c.is_whitespace() || c.is_control()) {
@@ -157,7 +173,7 @@ async fn run(directory: &Path, action: &'static str, arguments: &[&str]) -> Resu
     let words = String::from_utf8_lossy(&output.stderr);
     Err(GitError::Failed {
         action,
-        words: words.trim().chars().take(EXCERPT).collect(),
+        words: without_user_information(words.trim()).chars().take(EXCERPT).collect(),
     })
 }
 
@@ -172,6 +188,22 @@ fn cache_key(remote: &str, reference: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn errors_leave_out_the_user_information_of_urls() {
+        for (text, clean) in [
+            ("https://user:token@example.com/repo", "https://example.com/repo"),
+            (
+                "fatal: 'https://token@host/a@b' not found",
+                "fatal: 'https://host/a@b' not found",
+            ),
+            ("http://a@b@c/x ssh://git@host", "http://c/x ssh://host"),
+            ("git@example.com:team/repo.git", "git@example.com:team/repo.git"),
+            ("://", "://"),
+        ] {
+            assert_eq!(without_user_information(text), clean);
+        }
+    }
 
     #[test]
     fn only_remotes_on_other_machines_are_allowed() {

@@ -198,7 +198,7 @@ pub(super) async fn show(
             events: Some(format!("/slipway/v1/events?item={}", view.item.id)),
         }
     };
-    let may_write = access::submit(&visitor.principal, &entity).is_ok();
+    let may_write = access::manage_items(&visitor.principal, &entity).is_ok();
     let frame = Frame {
         visitor: &visitor,
         section: Section::Launch,
@@ -406,7 +406,7 @@ pub(super) async fn cancel(
     _own: OwnForm,
 ) -> PageResult<Redirect> {
     let (item, queue) = find(&app, &visitor, &entity, &queue, &item).await?;
-    access::submit(&visitor.principal, &entity)?;
+    access::manage_items(&visitor.principal, &entity)?;
     app.store
         .cancel(item.id, visitor.principal.author(), visitor.now)
         .await?;
@@ -421,7 +421,7 @@ pub(super) async fn retry(
     _own: OwnForm,
 ) -> PageResult<Redirect> {
     let (item, queue) = find(&app, &visitor, &entity, &queue, &item).await?;
-    access::submit(&visitor.principal, &entity)?;
+    access::manage_items(&visitor.principal, &entity)?;
     let principal = &visitor.principal;
     again::may_retry(&app, principal, &item).await?;
     let again = app

@@ -112,6 +112,32 @@ async fn an_item_goes_from_the_queue_to_a_named_run() {
 }
 
 #[tokio::test]
+async fn a_run_key_that_may_launch_does_so_in_its_own_queue_only_and_manages_nothing() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "other").await;
+    let owned = "mutation($policy: JSONString!) { upsertRunQueue(input: {entityName: \"alice\", projectName: \
+                 \"model-registry\", queueName: \"q\", resourceType: \"local-container\", resourceConfig: \"{}\", \
+                 policy: $policy}) { success } }";
+    let policy = json!({"policy": json!({"run_key_scopes": ["launch"]}).to_string()});
+    server.graphql(&key, owned, policy).await.data();
+    push(&server, &key, "q", &image("1")).await;
+    let waiting = push(&server, &key, "q", &image("2")).await;
+    let popped = pop(&server, &key, "q").await;
+    let run_key = popped["runSpec"]["_wandb_api_key"].as_str().expect("a run key");
+    let ack = json!({"itemId": popped["runQueueItemId"], "runId": "run1"});
+    server.official(&key, "ackRunQueueItem", ack).await.data();
+
+    push(&server, run_key, "q", &image("3")).await;
+    let (status, _, message) = push_answer(&server, run_key, "other", &image("4")).await.error();
+    assert_eq!(status, 403, "{message}");
+    assert!(message.contains("its own item"), "{message}");
+    let cancel = "mutation($id: ID!) { cancelRunQueueItem(input: {runQueueItemId: $id}) { item { state } } }";
+    let (status, _, message) = server.graphql(run_key, cancel, json!({"id": waiting})).await.error();
+    assert_eq!(status, 403, "{message}");
+}
+
+#[tokio::test]
 async fn a_plain_item_id_holds_no_lease() {
     let server = TestServer::new().await;
     let key = server.user("alice").await;

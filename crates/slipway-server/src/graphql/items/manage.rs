@@ -28,7 +28,7 @@ impl ManageMutation {
         let success = match found.filter(|item| item.item().queue == queue) {
             None => false,
             Some(item) => {
-                access::submit(ctx.principal(), &item.entity(ctx).await?)?;
+                access::manage_items(ctx.principal(), &item.entity(ctx).await?)?;
                 ctx.store().delete_item(reference.item).await?
             }
         };
@@ -132,7 +132,7 @@ impl ManageMutation {
 /// Finds an item that the caller may manage: a member of its entity.
 async fn manageable(ctx: &Context<'_>, id: &ID) -> Result<RunQueueItem> {
     let item = RunQueueItem::get(ctx, id).await?;
-    access::submit(ctx.principal(), &item.entity(ctx).await?)?;
+    access::manage_items(ctx.principal(), &item.entity(ctx).await?)?;
     Ok(item)
 }
 

@@ -193,6 +193,12 @@ impl Pusher {
         let principal = ctx.principal();
         access::submit(principal, &queue.entity)?;
         let is_owner = access::owns_queues(principal, &queue.entity);
+        if let Credential::Run { item_entity, item, .. } = &principal.credential {
+            let own = ctx.store().item(ItemId::new(*item_entity, *item)).await?;
+            if own.is_none_or(|own| own.queue != queue.id) {
+                return Err(ApiError::forbidden("a job's run key launches into the queue of its own item only").into());
+            }
+        }
         let may_attribute_to = match (&principal.user.service_of, &principal.credential) {
             (Some(team), Credential::User) => {
                 let members = ctx.store().members(team).await?;
