@@ -129,7 +129,7 @@ pub(crate) async fn run(command: ItemCommand, context: &Context) -> Result<()> {
                 .client
                 .move_item(&args.id, args.queue.as_deref(), priority)
                 .await?;
-            context.print(&item, |item| describe(item))
+            context.print(&item, describe)
         }
     }
 }

@@ -196,7 +196,9 @@ impl Pusher {
         if let Credential::Run { item_entity, item, .. } = &principal.credential {
             let own = ctx.store().item(ItemId::new(*item_entity, *item)).await?;
             if own.is_none_or(|own| own.queue != queue.id) {
-                return Err(ApiError::forbidden("a job's run key launches into the queue of its own item only").into());
+                return Err(ApiError::forbidden(
+                    "a job's run key launches into the queue of its own item only",
+                ));
             }
         }
         let may_attribute_to = match (&principal.user.service_of, &principal.credential) {
