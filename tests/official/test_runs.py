@@ -158,6 +158,7 @@ def test_stopping_a_run_interrupts_its_program(client: Client) -> None:
             import time
             import wandb
             run = wandb.init(project="proj", id="stopped")
+            open("started", "w").close()
             for step in range(1000):
                 run.log({"step_i": step})
                 time.sleep(0.1)
@@ -175,6 +176,8 @@ def test_stopping_a_run_interrupts_its_program(client: Client) -> None:
             return run["id"] if run and run["state"] == "running" else None
 
         identifier = wait_for(running, "the run to start")
+        # The client interrupts once: inside its own `init` the interrupt would be lost.
+        wait_for((client.work / "started").exists, "the program to leave init")
         stopped = client.user.graphql("mutation Stop($id: ID!) { stopRun(input: {id: $id}) { success } }", {"id": identifier})
         assert stopped["stopRun"]["success"]
         output, _ = process.communicate(timeout=60)

@@ -49,6 +49,7 @@ impl Connection {
     /// Sends a prepared GraphQL body; returns the answer's `data`.
     pub(crate) async fn post(&mut self, body: Bytes) -> Result<Value> {
         let request = self.request(Method::POST, "/graphql", body)?;
+        self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         let status = response.status();
         let text = response.into_body().collect().await?.to_bytes();
