@@ -172,7 +172,8 @@ def test_stopping_a_run_interrupts_its_program(client: Client) -> None:
         document = 'query { project(entityName: "alice", name: "proj") { run(name: "stopped") { id state } } }'
 
         def running() -> str | None:
-            run = client.user.graphql(document)["project"]["run"]
+            project = client.user.graphql(document)["project"]
+            run = project and project["run"]
             return run["id"] if run and run["state"] == "running" else None
 
         identifier = wait_for(running, "the run to start")
