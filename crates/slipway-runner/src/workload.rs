@@ -88,6 +88,9 @@ pub struct Workload {
     pub environment: Vec<(String, String)>,
     /// A directory whose content the job finds in its working directory. The job gets a copy.
     pub source: Option<PathBuf>,
+    /// The directory below the source in which the job runs, as a submitter wrote it; none for the
+    /// source's own. A target refuses what leads out of the source.
+    pub working_directory: Option<String>,
     /// The target's part of the launch spec, macros replaced.
     pub resource_args: serde_json::Value,
 }
@@ -213,6 +216,7 @@ mod tests {
             command: vec!["true".to_owned()],
             environment: vec![("WANDB_API_KEY".to_owned(), "very-secret".to_owned())],
             source: None,
+            working_directory: None,
             resource_args: serde_json::Value::Null,
         };
         assert!(!format!("{workload:?}").contains("very-secret"));

@@ -93,6 +93,7 @@ fn workload(script: &str) -> Workload {
         command: vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()],
         environment: vec![("WANDB_API_KEY".to_owned(), "secret-key".to_owned())],
         source: None,
+        working_directory: None,
         resource_args: serde_json::json!({"env": {"FROM_QUEUE": 7}}),
     }
 }

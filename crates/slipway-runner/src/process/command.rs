@@ -90,10 +90,10 @@ mod tests {
             ("python3.9|main.py", "/u/python3", "/u/python3|main.py"),
             ("pythonCPython 3.11|main.py", "/u/python", "/u/python|main.py"),
             ("bash|-c|exit 0", "/u/bash", "/u/bash|-c|exit 0"),
-            ("./run.sh|x", "", "/work/./run.sh|x"),
+            ("./run.sh|x", "", "/srv/job/./run.sh|x"),
             ("/opt/run", "", "/opt/run"),
         ] {
-            let resolved = resolve(&words(command), "/v:.:/u:", Path::new("/work"), |path| {
+            let resolved = resolve(&words(command), "/v:.:/u:", Path::new("/srv/job"), |path| {
                 existing.split(' ').any(|name| Path::new(name) == path)
             });
             assert_eq!(resolved, Ok(words(expected)), "{command}");

@@ -17,7 +17,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, mkfifoat};
 use rustix::io::Errno;
@@ -144,6 +144,45 @@ impl JobDirectory {
     }
 }
 
+/// Why a job cannot run in the directory that its submitter names.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BelowError {
+    /// It leads out of the source.
+    #[error("`{0}` leads out of the job's source; give a path below it, such as `src/train`")]
+    Outside(String),
+    /// It does not exist, or is a file.
+    #[error("the job's source has no directory `{0}`")]
+    Missing(String),
+    /// It cannot be looked at.
+    #[error("`{path}` in the job's source cannot be looked at: {source}")]
+    Unreadable { path: String, source: io::Error },
+}
+
+/// The directory `wanted` below `work`. A link in the source leads no further than its words do.
+pub(crate) fn below(work: &Path, wanted: &str) -> Result<PathBuf, BelowError> {
+    let outside = || BelowError::Outside(wanted.to_owned());
+    let unreadable = |source| BelowError::Unreadable {
+        path: wanted.to_owned(),
+        source,
+    };
+    let mut steps = Path::new(wanted).components();
+    if wanted.contains('\0') || !steps.all(|step| matches!(step, Component::Normal(_) | Component::CurDir)) {
+        return Err(outside());
+    }
+    let real = match fs::canonicalize(work.join(wanted)) {
+        Ok(real) if real.is_dir() => real,
+        Ok(_) => return Err(BelowError::Missing(wanted.to_owned())),
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            return Err(BelowError::Missing(wanted.to_owned()));
+        }
+        Err(error) => return Err(unreadable(error)),
+    };
+    if !real.starts_with(fs::canonicalize(work).map_err(unreadable)?) {
+        return Err(outside());
+    }
+    Ok(real)
+}
+
 /// Opens a pipe for single bytes that never wait: a full pipe, or one that nobody reads, is an error.
 ///
 /// `keep`: open it for reading too, so that bytes stay until a reader comes.
@@ -217,6 +256,38 @@ mod tests {
             directory.read::<Vec<i32>>("record").unwrap_err().kind(),
             io::ErrorKind::InvalidData
         );
+    }
+
+    #[test]
+    fn a_working_directory_lies_below_the_source() {
+        let parent = tempfile::tempdir().unwrap();
+        let work = parent.path().join("work");
+        fs::create_dir_all(work.join("src/train")).unwrap();
+        fs::write(work.join("file"), "").unwrap();
+        std::os::unix::fs::symlink("src/train", work.join("inside")).unwrap();
+        std::os::unix::fs::symlink("..", work.join("outside")).unwrap();
+        let real = fs::canonicalize(&work).unwrap();
+        for (wanted, expected) in [
+            ("src/train", Ok("src/train")),
+            ("./src//train/", Ok("src/train")),
+            ("inside", Ok("src/train")),
+            (".", Ok("")),
+            ("..", Err("leads out")),
+            ("src/../../etc", Err("leads out")),
+            ("src/..", Err("leads out")),
+            ("/etc", Err("leads out")),
+            ("outside", Err("leads out")),
+            ("src\0", Err("leads out")),
+            ("file", Err("no directory `file`")),
+            ("file/below", Err("no directory `file/below`")),
+            ("absent", Err("no directory `absent`")),
+        ] {
+            match (below(&work, wanted), expected) {
+                (Ok(found), Ok(expected)) => assert_eq!(found, real.join(expected), "{wanted}"),
+                (Err(error), Err(text)) => assert!(error.to_string().contains(text), "{wanted}: {error}"),
+                (found, _) => panic!("{wanted}: {found:?}"),
+            }
+        }
     }
 
     #[test]

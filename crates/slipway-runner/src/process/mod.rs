@@ -117,6 +117,13 @@ impl ProcessRunner {
             Some(source) => directory::copy_tree(source, &work).map_err(RunnerError::io("copy the code to", &work))?,
             None => fs::create_dir(&work).map_err(RunnerError::io("create", &work))?,
         }
+        let work = match &workload.working_directory {
+            Some(wanted) => directory::below(&work, wanted).map_err(|error| RunnerError::Refused {
+                reason: "working-directory",
+                message: format!("`overrides.working_dir`: {error}"),
+            })?,
+            None => work,
+        };
         let environment = environment::compose(
             std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))),
             &self.options.inherit,
