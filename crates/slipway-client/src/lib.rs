@@ -28,6 +28,6 @@ pub use items::ItemFilter;
 pub use options::ClientOptions;
 pub use retry::Retry;
 pub use runs::RunFilter;
-pub use streams::{AgentEvent, Follow, LogEvent, OutputEvent};
+pub use streams::{AgentEvent, Follow, LogEvent, OutputEvent, RecordEvent};
 pub use transport::Client;
 pub use upload::{ArtifactUpload, Content, SourceFile, UploadOutcome, Uploaded};

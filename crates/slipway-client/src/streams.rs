@@ -43,6 +43,17 @@ pub enum AgentEvent {
     Replaced,
 }
 
+/// What is told of an item's record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecordEvent {
+    /// The stream is open, for the first time or again: look at the item, it may have changed before.
+    Connected,
+    /// The stream broke and will be opened again.
+    Disconnected(Error),
+    /// Something happened to the item: look at it.
+    Changed,
+}
+
 /// Captured output.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum OutputEvent {
@@ -129,6 +140,25 @@ impl Client {
                 Ok(Signal::Lost(error)) => Some(Ok(AgentEvent::Disconnected(error))),
                 Ok(Signal::Event(event)) => read_agent_event(&event).transpose(),
                 Err(error) => Some(Err(error)),
+            })
+            .boxed()
+    }
+
+    /// Tells when something happens to an item, until the receiver is dropped or an error does not
+    /// pass. Cancelling `next` loses nothing.
+    #[must_use]
+    pub fn item_record(&self, id: &str) -> BoxStream<'static, Result<RecordEvent>> {
+        let url = self.url_of_segments(&["slipway", "v1", "events"], &[("item", id.to_owned())]);
+        let subscription = Subscription::new(self.clone(), url, None);
+        subscription
+            .into_stream()
+            .map(|signal| {
+                signal.map(|signal| match signal {
+                    Signal::Open => RecordEvent::Connected,
+                    Signal::Lost(error) => RecordEvent::Disconnected(error),
+                    // What happened is in the item; a later server may name it in other words.
+                    Signal::Event(_) => RecordEvent::Changed,
+                })
             })
             .boxed()
     }

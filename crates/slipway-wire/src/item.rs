@@ -252,11 +252,3 @@ pub struct ItemResult {
     #[serde(default)]
     pub error: Option<String>,
 }
-
-impl ItemResult {
-    /// Whether the lease has ended: another agent may hold the item.
-    #[must_use]
-    pub fn is_stale(&self) -> bool {
-        self.error.as_deref() == Some("stale")
-    }
-}
