@@ -58,8 +58,8 @@ pub(crate) enum Lease {
     Held,
     /// It goes on, and somebody asked the item to stop.
     StopRequested,
-    /// It has ended; another agent may hold the item.
-    Stale,
+    /// It is over: another agent may hold the item, or the item has ended.
+    Over,
 }
 
 /// What happens to the loop.
@@ -234,8 +234,8 @@ impl Core {
                     match lease {
                         Lease::Held => {}
                         Lease::StopRequested => self.stop(handle, &mut actions),
-                        Lease::Stale if self.items.contains_key(&handle) => actions.push(Action::Abandon(handle)),
-                        Lease::Stale => {}
+                        Lease::Over if self.items.contains_key(&handle) => actions.push(Action::Abandon(handle)),
+                        Lease::Over => {}
                     }
                 }
             }

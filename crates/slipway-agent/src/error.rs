@@ -36,10 +36,32 @@ pub enum AgentError {
     #[error("this API key has no default entity; set `entity` in the agent's configuration")]
     NoEntity,
     /// Another agent of this machine uses the state directory.
-    #[error("another agent named `{name}` runs on this machine; give this one another name with `--name`")]
+    #[error(
+        "another agent named `{name}` runs on this machine with the same state directory `{}`; give this one \
+         a name of its own with `--name`", directory.display()
+    )]
     AlreadyRunning {
         /// The name.
         name: String,
+        /// Where agents of this user keep their state.
+        directory: PathBuf,
+    },
+    /// The name's directory holds jobs of an agent of another server or entity. Taking them over
+    /// would end them: this server does not know their items.
+    #[error(
+        "agent `{name}` has {jobs} jobs here of entity `{entity}` on {server}, which this start would end. Start it \
+         as it was, or give this agent another `--name`; if {server} is only another address of the same server, \
+         start with `--take-over`"
+    )]
+    OtherHome {
+        /// The name.
+        name: String,
+        /// How many jobs.
+        jobs: usize,
+        /// The owner of their queues.
+        entity: String,
+        /// Their server.
+        server: String,
     },
     /// The state directory cannot be used.
     #[error("could not {action} `{}`: {source}", path.display())]

@@ -1,7 +1,8 @@
 //! Points at which a debug build can be made to die, so that tests find out what survives.
 //!
 //! The same variables as the server's: `SLIPWAY_FAILPOINT` names the point, with `:n` the n-th time
-//! it is reached; `SLIPWAY_FAILPOINT_FILE` is created first. Release builds have none of this.
+//! it is reached; `SLIPWAY_FAILPOINT_FILE` is created first. With `SLIPWAY_FAILPOINT_PANIC` the point
+//! panics instead, which ends one item's task and not the process. Release builds have none of this.
 
 /// Between an accepted acknowledgement and anything else.
 pub(crate) const ACKED: &str = "agent.acked";
@@ -36,6 +37,10 @@ pub(crate) fn hit(point: &str) {
             // A test that waits for the file notices its absence by its own deadline.
             let _unwritten = std::fs::write(path, point);
         }
+        assert!(
+            std::env::var_os("SLIPWAY_FAILPOINT_PANIC").is_none(),
+            "failpoint {point}"
+        );
         std::process::abort();
     }
 }

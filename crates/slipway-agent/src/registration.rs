@@ -13,6 +13,7 @@ use slipway_wire::run::UpsertRun;
 use crate::error::AgentError;
 use crate::options::AgentOptions;
 use crate::patience::patiently;
+use crate::state_directory;
 
 /// An agent that the server knows.
 #[derive(Debug)]
@@ -67,12 +68,18 @@ pub(crate) async fn entity(client: &Client, config: &AgentConfig) -> Result<Stri
         .ok_or(AgentError::NoEntity)
 }
 
-/// The agent's stable name: as configured, else from the machine and what the agent serves, so that
-/// a restart has the same name and another agent of the machine another one. Valid as a run's id.
-pub(crate) fn stable_name(options: &AgentOptions, server: &str, entity: &str) -> String {
-    if let Some(name) = &options.config.name {
-        return name.clone();
+/// The agent's stable name: as configured, else the one that the state directory keeps since the
+/// agent's first start. A configuration may change; what runs is found again by the name.
+pub(crate) fn stable_name(options: &AgentOptions, server: &str, entity: &str) -> Result<String, AgentError> {
+    match &options.config.name {
+        Some(name) => Ok(name.clone()),
+        None => state_directory::kept_name(&options.state_directory, || first_name(options, server, entity)),
     }
+}
+
+/// The name of a first start: from the machine and what the agent serves then, so that agents of
+/// several machines are told apart. Valid as a run's id.
+fn first_name(options: &AgentOptions, server: &str, entity: &str) -> String {
     let mut queues = options.config.queues.clone();
     queues.sort();
     let mut hash = Sha256::new();
@@ -258,14 +265,14 @@ pub(crate) async fn check(
 mod tests {
     use super::*;
 
-    fn options(hostname: &str, queues: &[&str], name: Option<&str>) -> AgentOptions {
+    fn options(hostname: &str, queues: &[&str], name: Option<&str>, state: &Path) -> AgentOptions {
         AgentOptions {
             config: AgentConfig {
                 queues: queues.iter().map(|queue| (*queue).to_owned()).collect(),
                 name: name.map(str::to_owned),
                 ..AgentConfig::default()
             },
-            state_directory: "/tmp".into(),
+            state_directory: state.to_owned(),
             hostname: hostname.to_owned(),
             version: "slipway@0".to_owned(),
             take_over: false,
@@ -274,8 +281,27 @@ mod tests {
     }
 
     #[test]
-    fn names_are_stable_and_differ_by_what_is_served() {
-        let name = |host: &str, queues: &[&str], entity: &str| stable_name(&options(host, queues, None), "s", entity);
+    fn the_first_start_decides_the_name_and_a_given_one_wins() {
+        let state = tempfile::tempdir().unwrap();
+        let name = |queues: &[&str], given| {
+            let options = options("h", queues, given, state.path());
+            stable_name(&options, "s", "e").unwrap()
+        };
+        let first = name(&["a"], None);
+        assert_eq!(
+            name(&["a", "b"], None),
+            first,
+            "another list of queues is the same agent"
+        );
+        assert_eq!(name(&["a"], Some("mine")), "mine");
+        assert_eq!(name(&["c"], None), first, "a given name is not kept");
+    }
+
+    #[test]
+    fn first_names_differ_by_machine_and_by_what_is_served() {
+        let name = |host: &str, queues: &[&str], entity: &str| {
+            first_name(&options(host, queues, None, Path::new("unused")), "s", entity)
+        };
         assert_eq!(
             name("Host.example", &["a", "b"], "e"),
             name("Host.example", &["b", "a"], "e")
@@ -284,7 +310,6 @@ mod tests {
         assert_ne!(name("h", &["a"], "e"), name("h", &["a"], "f"));
         assert!(name("Host.example", &["a"], "e").starts_with("host-example-"));
         assert!(name("…", &["a"], "e").starts_with("agent-"));
-        assert_eq!(stable_name(&options("h", &["a"], Some("mine")), "s", "e"), "mine");
     }
 
     #[test]

@@ -1,18 +1,19 @@
 //! The agent's loop: performs what [`crate::core`] decides, and tells it what became of it.
 
 use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use slipway_client::{AgentEvent, Client, PopRequest, Retry};
 use slipway_model::Millis;
 use slipway_model::agent::AgentStatus;
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_runner::process::{INHERITED, ProcessOptions, ProcessRunner};
-use slipway_runner::{Found, Runner};
-use slipway_wire::item::{Item, LeasedItem};
+use slipway_runner::{Found, Runner, WorkloadId};
+use slipway_wire::item::{Item, ItemResult, LeasedItem};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -20,15 +21,19 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::core::{Action, Core, Ending, Event, Lease, Wish};
 use crate::error::AgentError;
+use crate::item::plan::workload_id;
 use crate::item::{ItemTask, Order, Shared, give_back};
 use crate::options::AgentOptions;
 use crate::patience::patiently;
 use crate::recovery::{self, Takeover};
 use crate::registration::{self, CheckReport, Registered};
-use crate::state_directory::StateDirectory;
+use crate::state_directory::{self, Home, StateDirectory};
 
 /// How often the status is printed at the default verbosity, and above it.
 const STATUS_LINE: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(20)];
+
+/// Leases renewed by one call; servers take at most 1,000.
+const RENEW_LIMIT: usize = 500;
 
 /// How an agent ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,9 +165,20 @@ enum Message {
 impl Service {
     async fn start(options: &AgentOptions, client: &Client) -> Result<Self, AgentError> {
         let entity = registration::entity(client, &options.config).await?;
-        let name = registration::stable_name(options, client.base_url(), &entity);
+        let name = registration::stable_name(options, client.base_url(), &entity)?;
         let state = StateDirectory::open(&options.state_directory, &name)?;
         let runner: Arc<dyn Runner> = Arc::new(process_runner(options, state.jobs(), &name));
+        let home = Home {
+            server: client.base_url().to_owned(),
+            entity: entity.clone(),
+        };
+        state.settle(&home, runner.list().await?.len(), options.take_over)?;
+        for (other, jobs) in state_directory::left_behind(&options.state_directory, &name) {
+            tracing::warn!(
+                "agent `{other}` left {jobs} jobs on this machine, which no agent looks after; start one with \
+                 `--name {other}` to take them over"
+            );
+        }
         let registered = registration::register(client, options, &entity, &name, state.instance()).await?;
         let Registered { id, name, managed } = registered;
         if !managed {
@@ -227,7 +243,7 @@ impl Service {
                     let labels = found.iter().find(|found| found.id == workload);
                     let labels = labels.map(|found| found.labels.clone()).unwrap_or_default();
                     let order = if stop_requested { Order::Stop } else { Order::Go };
-                    self.spawn(&handle, order, move |task| async move {
+                    self.spawn(&handle, Some(workload.clone()), order, move |task| async move {
                         task.resume(workload, &labels).await
                     });
                     adopted.push(handle);
@@ -237,7 +253,7 @@ impl Service {
                     tracing::warn!(%workload, "ending a job whose item this agent does not hold");
                     // Its task ends and removes it, and reports nothing.
                     let name = format!("discarded {workload}");
-                    self.spawn(&name, Order::Abandon, move |task| async move {
+                    self.spawn(&name, Some(workload.clone()), Order::Abandon, move |task| async move {
                         task.resume(workload, &BTreeMap::new()).await;
                     });
                 }
@@ -246,17 +262,32 @@ impl Service {
         Ok(adopted)
     }
 
-    /// Starts an item's task, whose end reaches the loop as an event.
-    fn spawn<F>(&mut self, handle: &str, order: Order, run: impl FnOnce(ItemTask) -> F)
+    /// Starts an item's task, whose end reaches the loop as an event, however it ends. `workload`:
+    /// what the task creates, or looks after already.
+    fn spawn<F>(&mut self, handle: &str, workload: Option<WorkloadId>, order: Order, run: impl FnOnce(ItemTask) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let (orders, reader) = watch::channel(order);
-        let work = run(ItemTask::new(Arc::clone(&self.shared), handle.to_owned(), reader));
+        let task = |reader| ItemTask::new(Arc::clone(&self.shared), handle.to_owned(), reader);
+        let rescuer = task(reader.clone());
+        let work = run(task(reader));
         let (events, ended) = (self.events.clone(), handle.to_owned());
         self.orders.insert(handle.to_owned(), orders);
         self.tasks.spawn(async move {
-            work.await;
+            if AssertUnwindSafe(work).catch_unwind().await.is_err() {
+                tracing::error!(
+                    item = ended,
+                    "a fault in the agent: the item's task panicked; ending its job"
+                );
+                let rescue = AssertUnwindSafe(rescuer.rescue(workload)).catch_unwind();
+                if rescue.await.is_err() {
+                    tracing::error!(
+                        item = ended,
+                        "its job may still run; the next start of the agent takes it up"
+                    );
+                }
+            }
             let _ = events.send(Message::Core(Event::Ended(ended)));
         });
     }
@@ -284,12 +315,8 @@ impl Service {
                     Err(_) => Event::Tick,
                 },
                 () = tokio::time::sleep_until(wake.min(self.next_status_line)) => Event::Tick,
-                Some(ended) = self.tasks.join_next(), if !self.tasks.is_empty() => {
-                    if let Err(error) = ended {
-                        tracing::error!(%error, "the task of an item broke; its job is taken up by the next start of the agent");
-                    }
-                    Event::Tick
-                }
+                // Only to let go of it: what it has to say came as a message.
+                Some(_) = self.tasks.join_next(), if !self.tasks.is_empty() => Event::Tick,
             };
         }
     }
@@ -306,7 +333,8 @@ impl Service {
                 for item in items {
                     let handle = item.run_queue_item_id.clone();
                     handles.push(handle.clone());
-                    self.spawn(&handle, Order::Go, move |task| task.run(item));
+                    let workload = workload_id(&handle, item.attempt).ok();
+                    self.spawn(&handle, workload, Order::Go, move |task| task.run(item));
                 }
                 Event::Popped(handles)
             }
@@ -320,7 +348,13 @@ impl Service {
             Action::Pop(limit) => self.pop(limit),
             Action::Renew(handles) => self.renew(handles),
             Action::Stop(handle) => self.order(&handle, Order::Stop),
-            Action::Abandon(handle) => self.order(&handle, Order::Abandon),
+            Action::Abandon(handle) => {
+                tracing::warn!(
+                    item = handle,
+                    "the item is no longer this agent's, or has ended; ending its job"
+                );
+                self.order(&handle, Order::Abandon);
+            }
             Action::Heartbeat(AgentStatus::Killed) => {
                 let client = self.shared.client.with_retry(Retry::Never);
                 // The last word is worth a moment, and no more: the server notices silence too.
@@ -381,28 +415,24 @@ impl Service {
         let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
         tokio::spawn(async move {
             let client = shared.client.with_retry(Retry::Never);
-            let event = match client.renew(&shared.agent_id, &handles).await {
-                Ok(results) => Event::Renewed(
-                    results
-                        .into_iter()
-                        .map(|result| {
-                            let lease = if result.is_stale() {
-                                Lease::Stale
-                            } else if result.stop_requested {
-                                Lease::StopRequested
-                            } else {
-                                Lease::Held
-                            };
-                            (result.run_queue_item_id, lease)
-                        })
-                        .collect(),
-                ),
-                Err(error) => {
-                    tracing::warn!(%error, "leases could not be renewed; jobs go on");
-                    Event::RenewFailed
+            let mut leases = Vec::with_capacity(handles.len());
+            let mut failed = None;
+            for handles in handles.chunks(RENEW_LIMIT) {
+                match client.renew(&shared.agent_id, handles).await {
+                    Ok(results) => leases.extend(
+                        results
+                            .into_iter()
+                            .map(|result| (result.run_queue_item_id.clone(), lease(&result))),
+                    ),
+                    Err(error) => failed = Some(error),
                 }
-            };
-            let _ = events.send(Message::Core(event));
+            }
+            // What was answered counts, whatever became of the rest.
+            let _ = events.send(Message::Core(Event::Renewed(leases)));
+            if let Some(error) = failed {
+                tracing::warn!(%error, "leases could not be renewed; jobs go on");
+                let _ = events.send(Message::Core(Event::RenewFailed));
+            }
         });
     }
 
@@ -486,6 +516,41 @@ impl Service {
     }
 }
 
+/// What a renewal says of a lease. Whatever the server refuses to renew is over: its item may run
+/// elsewhere by now, under this or another id.
+fn lease(renewed: &ItemResult) -> Lease {
+    match (renewed.success, renewed.stop_requested) {
+        (false, _) => Lease::Over,
+        (true, true) => Lease::StopRequested,
+        (true, false) => Lease::Held,
+    }
+}
+
 fn millis(duration: Duration) -> Millis {
     Millis::try_from(duration.as_millis()).unwrap_or(Millis::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_held_only_if_it_was_renewed() {
+        for (success, stop_requested, error, expected) in [
+            (true, false, None, Lease::Held),
+            (true, true, None, Lease::StopRequested),
+            (false, false, Some("stale"), Lease::Over),
+            (false, false, Some("the item is FAILED already"), Lease::Over),
+            (false, true, Some("the item is KILLED already"), Lease::Over),
+            (false, false, None, Lease::Over),
+        ] {
+            let renewed = ItemResult {
+                run_queue_item_id: "item".to_owned(),
+                success,
+                stop_requested,
+                error: error.map(str::to_owned),
+            };
+            assert_eq!(lease(&renewed), expected, "{renewed:?}");
+        }
+    }
 }

@@ -6,21 +6,24 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use futures::StreamExt as _;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use slipway_agent::{Agent, AgentError, AgentOptions, End, Handle};
-use slipway_client::{ArtifactUpload, Client, ClientOptions, Content, Follow, OutputEvent, SourceFile};
+use slipway_client::{ArtifactUpload, Client, ClientOptions, Content, Follow, OutputEvent, RecordEvent, SourceFile};
 use slipway_model::agent_config::AgentConfig;
 use slipway_server::{Server, ServerOptions};
 use slipway_store::blobs::{BlobOptions, Blobs};
 use slipway_store::identity::NewUser;
 use slipway_store::{Options, Store};
-use slipway_wire::item::Item;
+use slipway_wire::item::{Item, Outcome, Report};
 use slipway_wire::job::{self, JobFile};
 use slipway_wire::queue::{Push, UpsertQueue};
 use slipway_wire::run::UpsertRun;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
@@ -88,11 +91,11 @@ impl Bench {
         self.server = Some(server);
     }
 
-    async fn make_queue_and_job(&self) {
+    async fn make_queue(&self, name: &str) {
         let queue = UpsertQueue {
             entity_name: "alice".to_owned(),
             project_name: "model-registry".to_owned(),
-            queue_name: "q".to_owned(),
+            queue_name: name.to_owned(),
             resource_type: "local-process".to_owned(),
             resource_config: json!({"resource_args": {"local-process": {"env": {"RUN": "${run_id}"}}}}).to_string(),
             template_variables: None,
@@ -101,6 +104,10 @@ impl Bench {
             policy: None,
         };
         assert!(self.client.upsert_queue(&queue).await.unwrap().success);
+    }
+
+    async fn make_queue_and_job(&self) {
+        self.make_queue("q").await;
         let run = UpsertRun {
             name: Some("maker".to_owned()),
             project: Some("proj".to_owned()),
@@ -109,14 +116,22 @@ impl Bench {
         };
         self.client.upsert_run(&run).await.unwrap();
         let code = self
-            .upload("code", job::CODE_TYPE, "main.sh", b"echo from the code".to_vec())
+            .upload(
+                "code",
+                job::CODE_TYPE,
+                &[("main.sh", b"echo from the code"), ("sub/here.txt", b"below\n")],
+            )
             .await;
         let file = JobFile::code(&code, vec!["sh".to_owned(), "main.sh".to_owned()], "3.11");
-        self.upload("job", job::TYPE, job::FILE, serde_json::to_vec(&file).unwrap())
-            .await;
+        let file = serde_json::to_vec(&file).unwrap();
+        self.upload("job", job::TYPE, &[(job::FILE, &file)]).await;
     }
 
-    async fn upload(&self, collection: &str, kind: &str, name: &str, bytes: Vec<u8>) -> String {
+    async fn upload(&self, collection: &str, kind: &str, files: &[(&str, &[u8])]) -> String {
+        let file = |(name, bytes): &(&str, &[u8])| SourceFile {
+            name: (*name).to_owned(),
+            content: Content::Bytes(bytes.to_vec().into()),
+        };
         let upload = ArtifactUpload {
             entity: "alice".to_owned(),
             project: "proj".to_owned(),
@@ -126,21 +141,24 @@ impl Bench {
             description: None,
             metadata: json!({}),
             aliases: Vec::new(),
-            files: vec![SourceFile {
-                name: name.to_owned(),
-                content: Content::Bytes(bytes.into()),
-            }],
+            files: files.iter().map(file).collect(),
         };
         self.client.upload_artifact(&upload).await.unwrap().id
     }
 
     /// Pushes a job that runs a script in place of its own entry point.
     async fn push(&self, script: &str) -> Pushed {
+        self.push_in("", script).await
+    }
+
+    /// As [`Self::push`], in a directory of the job's code.
+    async fn push_in(&self, directory: &str, script: &str) -> Pushed {
         let number = self.items.fetch_add(1, Ordering::Relaxed);
         let run = format!("run{number}");
         let spec = json!({
             "entity": "alice", "project": "proj", "job": "alice/proj/job:latest", "run_id": run,
-            "resource": "local-process", "overrides": {"entry_point": ["sh", "-c", script]},
+            "resource": "local-process",
+            "overrides": {"entry_point": ["sh", "-c", script], "working_dir": directory},
         });
         let push = Push {
             entity_name: "alice".to_owned(),
@@ -171,21 +189,27 @@ impl Bench {
         self.client.upsert_run(&run).await.unwrap();
     }
 
+    /// Looks at an item whenever its record says that something happened.
     async fn wait_for(&self, pushed: &Pushed, states: &[&str]) -> Item {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            let item = self.client.item(&pushed.id).await.unwrap().unwrap();
-            if states.contains(&item.state.as_str()) {
-                return item;
+        let mut record = self.client.item_record(&pushed.id);
+        in_time(&format!("{} becomes {states:?}", pushed.run), async {
+            while let Some(event) = record.next().await {
+                if let RecordEvent::Disconnected(_) = event.unwrap() {
+                    continue;
+                }
+                let item = self.client.item(&pushed.id).await.unwrap().unwrap();
+                if states.contains(&item.state.as_str()) {
+                    return item;
+                }
+                let ended = ["FINISHED", "FAILED", "KILLED"].contains(&item.state.as_str());
+                assert!(!ended, "not {states:?}: {item:?}");
             }
-            let ended = ["FINISHED", "FAILED", "KILLED"].contains(&item.state.as_str());
-            assert!(!ended && Instant::now() < deadline, "not {states:?}: {item:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+            panic!("the record of {} ended", pushed.run);
+        })
+        .await
     }
 
     async fn output(&self, pushed: &Pushed) -> String {
-        use futures::StreamExt as _;
         let mut text = String::new();
         let mut events = self.client.item_output(&pushed.id, None, Follow::default());
         while let Some(event) = events.next().await {
@@ -197,15 +221,18 @@ impl Bench {
     }
 
     async fn wait_for_output(&self, pushed: &Pushed, wanted: &str) {
-        let deadline = Instant::now() + DEADLINE;
-        loop {
-            let output = self.output(pushed).await;
-            if output.contains(wanted) {
-                return;
+        let follow = Follow { from: 0, follow: true };
+        let mut events = self.client.item_output(&pushed.id, None, follow);
+        in_time(&format!("{} prints {wanted:?}", pushed.run), async {
+            let mut output = String::new();
+            while !output.contains(wanted) {
+                match events.next().await.unwrap().unwrap() {
+                    OutputEvent::Text { text, .. } => output.push_str(&text),
+                    OutputEvent::End { state } => panic!("{state} without {wanted:?}: {output:?}"),
+                }
             }
-            assert!(Instant::now() < deadline, "{wanted:?} is not in {output:?}");
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        })
+        .await;
     }
 
     fn agent(&self, change: impl FnOnce(&mut AgentConfig)) -> RunningAgent {
@@ -261,18 +288,29 @@ impl RunningAgent {
     }
 }
 
+/// Waits for a condition, and says which one did not come true.
+async fn in_time<T>(what: &str, condition: impl Future<Output = T>) -> T {
+    match tokio::time::timeout(DEADLINE, condition).await {
+        Ok(answer) => answer,
+        Err(_) => panic!("not in time: {what}"),
+    }
+}
+
+/// Waits until the last connection of a server that was stopped has let go of its directory.
+async fn released(store: PathBuf) {
+    let released = tokio::task::spawn_blocking(move || {
+        if let Ok(lock) = std::fs::File::open(store.join("lock")) {
+            rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+        }
+    });
+    in_time("the store is released", released).await.unwrap();
+}
+
 async fn serve(data: PathBuf, address: SocketAddr, compat_official: bool) -> (SocketAddr, RunningServer) {
     let mut options = Options::sqlite(data.join("store"));
     options.require_durable = false;
-    // The last connection of a server that was stopped may still hold the directory.
-    let deadline = Instant::now() + DEADLINE;
-    let store = loop {
-        match Store::open(options.clone()).await {
-            Ok(store) => break store,
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
+    released(data.join("store")).await;
+    let store = Store::open(options).await.unwrap();
     if store.user("alice").await.unwrap().is_none() {
         let user = NewUser {
             username: "alice".to_owned(),
@@ -474,14 +512,90 @@ async fn a_server_without_additions_is_served_by_polling() {
         config.resource_args_policy = slipway_model::agent_config::ResourceArgsPolicy::Trust;
     });
     let ran = bench.signal("ran");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &ran, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
+    let mut heard = pipe::OpenOptions::new().read_write(true).open_receiver(&ran).unwrap();
     let pushed = bench
         .push(&format!("echo $WANDB_LAUNCH_QUEUE_NAME > {}", ran.display()))
         .await;
-    let deadline = Instant::now() + DEADLINE;
-    while std::fs::read_to_string(&ran).unwrap_or_default() != "q\n" {
-        assert!(Instant::now() < deadline, "the job did not run");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    let mut line = [0; 2];
+    in_time("the job runs", heard.read_exact(&mut line)).await.unwrap();
+    assert_eq!(&line, b"q\n");
     bench.begin_run(&pushed).await;
     assert_eq!(agent.drain().await, End::Drained);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_whose_item_has_ended_elsewhere_is_ended_and_its_slot_is_free() {
+    let bench = Bench::new().await;
+    let agent = bench.agent(|config| config.max_jobs = 1);
+    let overtaken = bench.push("echo up; while :; do sleep 0.02; done").await;
+    bench.wait_for_output(&overtaken, "up").await;
+    // As if the agent had been lost for so long that the server gave the item up.
+    let agents = bench.client.agents("alice").await.unwrap();
+    let held = bench.client.agent(&agents[0].id).await.unwrap().held_items;
+    let handle = held[0].handle.clone().unwrap();
+    let given_up = Report {
+        run_queue_item_id: handle,
+        outcome: Outcome::Failed,
+        exit_code: None,
+        stage: Some("agent".to_owned()),
+        message: Some("given up".to_owned()),
+        reason: Some("agent-lost".to_owned()),
+        file_paths: None,
+    };
+    let results = bench.client.finish(&agents[0].id, &[given_up]).await.unwrap();
+    assert!(results[0].success, "{results:?}");
+    // The next renewal tells the agent, which has one slot.
+    let next = bench.push("exit 3").await;
+    bench.wait_for(&next, &["FAILED"]).await;
+    let failure = bench.wait_for(&overtaken, &["FAILED"]).await.failure.unwrap();
+    assert_eq!(
+        failure.reason.as_deref(),
+        Some("agent-lost"),
+        "the agent reported nothing"
+    );
+    agent.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_list_of_queues_is_the_same_agent_which_goes_on_with_its_jobs() {
+    let bench = Bench::new().await;
+    let go = bench.signal("go");
+    let unnamed = |queues: &'static [&str]| {
+        bench.agent(|config| {
+            config.name = None;
+            config.queues = queues.iter().map(|queue| (*queue).to_owned()).collect();
+        })
+    };
+    let first = unnamed(&["q"]);
+    let script = format!("echo up; while [ ! -e {} ]; do sleep 0.02; done", go.display());
+    let pushed = bench.push(&script).await;
+    bench.wait_for_output(&pushed, "up").await;
+    bench.begin_run(&pushed).await;
+    first.handle.leave();
+    assert_eq!(first.task.await.unwrap().unwrap(), End::Left { jobs: 1 });
+
+    bench.make_queue("another").await;
+    let second = unnamed(&["another", "q"]);
+    std::fs::write(&go, "").unwrap();
+    let item = bench.wait_for(&pushed, &["FINISHED"]).await;
+    assert_eq!(item.attempt, Some(1));
+    assert_eq!(bench.client.agents("alice").await.unwrap().len(), 1);
+    second.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_runs_in_the_directory_that_its_submitter_names() {
+    let bench = Bench::new().await;
+    let agent = bench.agent(|_| {});
+    let below = bench.push_in("sub", "cat here.txt; exit 3").await;
+    bench.wait_for(&below, &["FAILED"]).await;
+    assert_eq!(bench.output(&below).await, "below\n");
+    for directory in ["../..", "/etc", "absent"] {
+        let refused = bench.push_in(directory, "true").await;
+        let failure = bench.wait_for(&refused, &["FAILED"]).await.failure.unwrap();
+        assert_eq!(failure.reason.as_deref(), Some("working-directory"), "{directory}");
+        assert!(failure.message.contains(directory), "{}", failure.message);
+    }
+    agent.drain().await;
 }

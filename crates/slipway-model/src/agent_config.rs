@@ -66,7 +66,7 @@ pub struct AgentConfig {
     pub entity: Option<String>,
     /// The queues to serve: one or more, none twice.
     pub queues: Vec<String>,
-    /// The agent's stable name; `None` to derive one from host and queues.
+    /// The agent's stable name; `None` for the one that its state directory keeps.
     pub name: Option<String>,
     /// How many jobs may run at once; -1 for no limit, 0 to take none.
     pub max_jobs: i64,
@@ -382,9 +382,13 @@ fn check(resolved: &Resolved) -> Result<(), AgentConfigError> {
         }
     }
     if let Some(name) = &config.name
-        && (name.trim().is_empty() || name.chars().count() > 128 || name.chars().any(|c| c.is_control() || c == '/'))
+        && (name.trim().is_empty()
+            || name.starts_with('.')
+            || name.chars().count() > 128
+            || name.chars().any(|c| c.is_control() || c == '/'))
     {
-        return Err(fault("name", "give 1 to 128 characters, none of them `/`".to_owned()));
+        let rule = "give 1 to 128 characters, none of them `/`, the first no dot";
+        return Err(fault("name", rule.to_owned()));
     }
     Ok(())
 }

@@ -97,8 +97,8 @@ fn leases_are_renewed_in_one_batch_and_answers_stop_or_abandon() {
     let answer = Event::Renewed(vec![
         ("a".to_owned(), Lease::Held),
         ("b".to_owned(), Lease::StopRequested),
-        ("c".to_owned(), Lease::Stale),
-        ("gone".to_owned(), Lease::Stale),
+        ("c".to_owned(), Lease::Over),
+        ("gone".to_owned(), Lease::Over),
     ]);
     assert_eq!(
         work(core.handle(answer.clone(), 1, EVEN)),
@@ -185,7 +185,7 @@ fn a_replaced_agent_gives_up_its_jobs_before_it_ends() {
 
 fn any_event() -> impl Strategy<Value = Event> {
     let handle = prop::sample::select(vec!["a", "b", "c", "d"]).prop_map(str::to_owned);
-    let lease = prop::sample::select(vec![Lease::Held, Lease::StopRequested, Lease::Stale]);
+    let lease = prop::sample::select(vec![Lease::Held, Lease::StopRequested, Lease::Over]);
     prop_oneof![
         Just(Event::Tick),
         Just(Event::StreamOpened),

@@ -59,6 +59,10 @@ const REFUSED_REPORT: Duration = Duration::from_secs(60);
 /// How long to wait before a target that failed is asked again.
 const TARGET_AGAIN: Duration = Duration::from_secs(2);
 
+/// Why an item fails whose task panicked.
+const AGENT_FAULT: &str = "a fault in the agent itself ended its work on this item, and the job was stopped; the \
+                           agent's log says where. Submit the item again, and report the fault";
+
 /// What the loop tells an item's task. A later order replaces an earlier one and is never weaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Order {
@@ -144,6 +148,27 @@ impl ItemTask {
         tracing::info!(%workload, "took over a job that was started before");
         let adopted = true;
         self.see_through(Job { workload, run, adopted }).await;
+    }
+
+    /// Sees to an item whose task panicked: what it started is ended, the item fails, and its slot is
+    /// free again. An item that is somebody else's by now is only ended.
+    pub(crate) async fn rescue(mut self, workload: Option<WorkloadId>) {
+        let order = (*self.orders.borrow()).max(Order::Stop);
+        // Nobody has orders for it any more that would change what happens here.
+        self.orders = watch::channel(order).1;
+        if let Some(workload) = &workload {
+            let workload = workload.clone();
+            let (run, adopted) = (None, false);
+            self.supervise(&Job { workload, run, adopted }).await;
+        }
+        if order < Order::Abandon {
+            let fault = failure("agent-fault", AGENT_FAULT);
+            self.report(Conclusion::failed(fault), Some(AGENT_FAULT.to_owned()))
+                .await;
+        }
+        if let Some(workload) = &workload {
+            self.remove(workload).await;
+        }
     }
 
     async fn begin(&mut self, item: &LeasedItem) -> Result<Job, Halt> {
@@ -298,7 +323,7 @@ impl ItemTask {
             }
             tokio::select! {
                 () = watcher.changed() => news.notify_one(),
-                changed = self.orders.changed() => if changed.is_err() { std::future::pending::<()>().await },
+                Ok(()) = self.orders.changed() => {}
                 () = sleep_until(next_stop_poll), if !shared.managed => {
                     next_stop_poll = Instant::now() + STOP_POLL;
                     if run_is_to_stop(&shared, job.run.as_ref()).await && !stop_sent {
@@ -489,6 +514,7 @@ async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> Result<Work
         command: source.command,
         environment,
         source: source.directory,
+        working_directory: plan.spec.overrides().working_dir,
         resource_args,
     })
 }
