@@ -19,6 +19,7 @@ pub mod policy;
 pub mod priority;
 pub mod push;
 pub mod queue;
+pub mod redact;
 pub mod run;
 pub mod spec;
 pub mod template;

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use slipway_model::agent::AgentStatus;
 use slipway_model::id::{AgentId, QueueId};
 use slipway_model::item::AGENT_TERM;
+use slipway_model::redact::redact;
 use slipway_store::agents::{Agent, NewAgent};
 
 use super::Result;
@@ -86,8 +87,7 @@ impl AgentMutation {
             check_run_id(name).map_err(|error| ApiError::bad(format!("the agent's name: {}", error.message)))?;
         }
         let queues = served_queues(ctx, &entity, &input.run_queues).await?;
-        let config = input.agent_config.map_or_else(|| "{}".to_owned(), |config| config.0);
-        let max_jobs = read_max_jobs(&config)?;
+        let config = read_config(input.agent_config.as_ref().map_or("{}", |config| &config.0))?;
         let agent = ctx
             .store()
             .register_agent(
@@ -99,8 +99,8 @@ impl AgentMutation {
                     queues,
                     hostname: input.hostname,
                     version: input.version.unwrap_or_default(),
-                    config,
-                    max_jobs,
+                    max_jobs: max_jobs(&config),
+                    config: Value::Object(config).to_string(),
                     managed: input.managed.unwrap_or(false),
                     user: ctx.principal().author().to_owned(),
                 },
@@ -172,20 +172,28 @@ async fn served_queues(ctx: &Context<'_>, entity: &str, ids: &[ID]) -> Result<Ve
     Ok(queues)
 }
 
-/// `max_jobs` of an agent's configuration: 1 if it says nothing, -1 for no limit.
-fn read_max_jobs(config: &str) -> Result<i64> {
-    if config.len() > MAX_CONFIG {
+/// An agent's configuration as it is kept and shown to everybody who sees the agent: without what
+/// looks like a secret.
+fn read_config(text: &str) -> Result<Map<String, Value>> {
+    if text.len() > MAX_CONFIG {
         return Err(ApiError::bad(format!(
             "`agentConfig` has {} bytes; at most {MAX_CONFIG} are accepted",
-            config.len()
+            text.len()
         )));
     }
-    match serde_json::from_str(config) {
-        Ok(Value::Object(map)) => Ok(map.get("max_jobs").and_then(Value::as_i64).unwrap_or(1).max(-1)),
-        Ok(Value::Null) => Ok(1),
-        Ok(_) => Err(ApiError::bad("`agentConfig` must be a JSON object")),
-        Err(error) => Err(ApiError::bad(format!("`agentConfig` is not JSON: {error}"))),
+    let mut config =
+        serde_json::from_str(text).map_err(|error| ApiError::bad(format!("`agentConfig` is not JSON: {error}")))?;
+    redact(&mut config);
+    match config {
+        Value::Object(map) => Ok(map),
+        Value::Null => Ok(Map::new()),
+        _ => Err(ApiError::bad("`agentConfig` must be a JSON object")),
     }
+}
+
+/// `max_jobs` of an agent's configuration: 1 if it says nothing, -1 for no limit.
+fn max_jobs(config: &Map<String, Value>) -> i64 {
+    config.get("max_jobs").and_then(Value::as_i64).unwrap_or(1).max(-1)
 }
 
 /// A launch agent.
@@ -372,7 +380,16 @@ mod tests {
             ("[]", None),
             ("{", None),
         ] {
-            assert_eq!(read_max_jobs(config).ok(), expected, "{config}");
+            let read = read_config(config).ok();
+            assert_eq!(read.as_ref().map(max_jobs), expected, "{config}");
         }
+    }
+
+    #[test]
+    fn a_configuration_is_kept_without_its_secrets() {
+        let read = read_config(r#"{"api_key": "k", "registry": {"password": "p", "uri": "r"}, "queues": ["q"]}"#);
+        let kept = Value::Object(read.unwrap()).to_string();
+        assert!(!kept.contains("\"k\"") && !kept.contains("\"p\""), "{kept}");
+        assert!(kept.contains("api_key") && kept.contains("queues"), "{kept}");
     }
 }

@@ -212,3 +212,28 @@ async fn an_agent_may_not_touch_items_of_another_entity() {
         .error();
     assert_eq!(status, 404);
 }
+
+#[tokio::test]
+async fn an_agents_configuration_is_shown_without_its_secrets() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    let queue = server.queue(&key, "alice", "q").await;
+    let config = json!({
+        "max_jobs": 3, "builder": {"type": "noop", "registry_password": "hush1"},
+        "environment": {"url": "https://me:hush2@host/"}, "api_key": "hush3",
+    });
+    let made = server
+        .graphql(
+            &key,
+            "mutation($q: [ID!]!, $c: JSONString!) { createLaunchAgent(input: {entityName: \"alice\", runQueues: $q, \
+             hostname: \"h\", agentConfig: $c}) { agent { maxJobs config } } }",
+            json!({"q": [queue], "c": config.to_string()}),
+        )
+        .await
+        .data();
+    let agent = &made["createLaunchAgent"]["agent"];
+    assert_eq!(agent["maxJobs"], 3);
+    assert_eq!(agent["config"]["builder"]["type"], "noop");
+    let shown = agent.to_string();
+    assert!(!shown.contains("hush"), "{shown}");
+}
