@@ -11,7 +11,7 @@ use slipway_model::identity::Credential;
 use slipway_model::merge::FinalSpec;
 use slipway_model::push::{AcceptedPush, Destination, Push, check_push};
 use slipway_model::queue::QUEUE_PROJECT;
-use slipway_model::spec::LaunchSpec;
+use slipway_model::spec::{LaunchSpec, RUN_KEY};
 use slipway_store::items::NewItem;
 use slipway_store::queues::Queue;
 
@@ -124,14 +124,15 @@ pub(in crate::graphql) async fn push_many(
     // Checking thousands of specs takes a while: not on a thread that serves other requests.
     let items: Result<Vec<NewItem>> = tokio::task::spawn_blocking(move || {
         let accept = |item: PushRunQueueItemInput| {
-            let (accepted, idempotency_key) = pusher.check(One {
+            let one = One {
                 spec: item.run_spec,
                 template_values: item.template_variable_values,
                 priority: item.priority,
                 idempotency_key: item.idempotency_key,
-            })?;
+            };
+            let accepted = pusher.check(one.parse()?, &one)?;
             check_destination(&principal, &pusher, &accepted.destination)?;
-            Ok(pusher.item(accepted, idempotency_key, None).0)
+            Ok(pusher.item(accepted, one.idempotency_key, None).0)
         };
         input
             .items
@@ -166,6 +167,12 @@ struct One {
     template_values: Option<JsonString>,
     priority: Option<i64>,
     idempotency_key: Option<String>,
+}
+
+impl One {
+    fn parse(&self) -> Result<LaunchSpec> {
+        LaunchSpec::parse(&self.spec.0).map_err(|error| ApiError::bad(error.to_string()))
+    }
 }
 
 /// A submission that was accepted. `id` is absent for a dry run.
@@ -222,9 +229,8 @@ impl Pusher {
         })
     }
 
-    /// Applies the queue's rules.
-    fn check(&self, one: One) -> Result<(AcceptedPush, Option<String>)> {
-        let spec = LaunchSpec::parse(&one.spec.0).map_err(|error| ApiError::bad(error.to_string()))?;
+    /// Applies the queue's rules to a spec, which is that of the submission.
+    fn check(&self, spec: LaunchSpec, one: &One) -> Result<AcceptedPush> {
         let template_values = match &one.template_values {
             Some(text) => text.read("`templateVariableValues`")?,
             None => Value::Null,
@@ -250,7 +256,7 @@ impl Pusher {
             },
         )
         .map_err(|error| ApiError::bad(error.to_string()))?;
-        Ok((accepted, one.idempotency_key))
+        Ok(accepted)
     }
 
     /// What the store keeps of an accepted submission, and its final spec.
@@ -282,9 +288,11 @@ async fn push_one(ctx: &Caller, queue: Queue, one: One, path: &str, dry_run: boo
         .idempotency_key
         .is_none()
         .then(|| digest(principal, path, queue, &one));
-    let (accepted, idempotency_key) = pusher.check(one)?;
+    let mut spec = one.parse()?;
+    drop_own_run_key(ctx, &pusher.queue, &mut spec).await?;
+    let accepted = pusher.check(spec, &one)?;
     check_destination(principal, &pusher, &accepted.destination)?;
-    let (item, final_spec) = pusher.item(accepted, idempotency_key, digest);
+    let (item, final_spec) = pusher.item(accepted, one.idempotency_key, digest);
     if dry_run {
         return Ok(PushedOne { id: None, final_spec });
     }
@@ -304,6 +312,30 @@ async fn push_one(ctx: &Caller, queue: Queue, one: One, path: &str, dry_run: boo
         id: Some(id),
         final_spec,
     })
+}
+
+/// Takes the run key out of a spec that an official agent queues again.
+///
+/// When a job is preempted that agent pushes the spec that it popped, with the run's id and with the
+/// key that the pop put there. The key grants nothing that a new attempt needs: it gets one of its
+/// own. Every other key stays where it is and is refused, so that nobody's key is stored.
+async fn drop_own_run_key(ctx: &Caller, queue: &Queue, spec: &mut LaunchSpec) -> Result<()> {
+    let key = spec.fields().get(RUN_KEY).and_then(Value::as_str);
+    let Some(lease) = key.and_then(|key| ctx.app().auth.lease_of(key)) else {
+        return Ok(());
+    };
+    let Some(item) = ctx.store().item(lease.item).await? else {
+        return Ok(());
+    };
+    let same_run = item.run.as_ref().is_some_and(|run| {
+        spec.run_id() == Some(&run.run)
+            && spec.entity().unwrap_or(&queue.entity) == run.entity
+            && spec.run_project().is_none_or(|project| project == run.project)
+    });
+    if same_run && spec.author().is_none_or(|author| author == item.author) {
+        spec.remove(RUN_KEY);
+    }
+    Ok(())
 }
 
 async fn find_queue(ctx: &Caller, entity: Option<String>, project: Option<String>, name: &str) -> Result<Queue> {
