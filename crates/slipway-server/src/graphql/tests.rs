@@ -41,7 +41,7 @@ async fn documents_of_official_clients_are_valid() {
     let schema = builder().extension(OfficialOnly).extension(ValidateOnly).finish();
     let mut invalid = Vec::new();
     let mut count = 0;
-    // Those of the official client, and those that our own client takes from it.
+    // Those that our own client takes from the official one, and its others.
     let mut paths = Vec::new();
     for directory in ["tests/documents", "../slipway-wire/graphql/official"] {
         let entries = std::fs::read_dir(crate_path(directory)).expect("the documents");
