@@ -40,7 +40,7 @@ pub enum Credential {
     /// A person's or a service account's key, or a page session.
     User,
     /// The key of one attempt of a queue item: it writes its run and that run's project's
-    /// artifacts, and reads what the author may read.
+    /// artifacts, and reads those, its job and the queue's entity.
     Run {
         /// The item's entity number.
         item_entity: i64,
@@ -52,6 +52,10 @@ pub enum Credential {
         project: String,
         /// The run's id.
         run: String,
+        /// The entity of the item's queue.
+        queue_entity: String,
+        /// Entity and project of the job, if the item names one.
+        job: Option<(String, String)>,
         /// What the queue's owner allows beyond that, such as `launch`.
         scopes: Vec<String>,
     },

@@ -162,6 +162,14 @@ impl LaunchSpec {
         self.text("job")
     }
 
+    /// Entity and project of the job, if it is named in full.
+    #[must_use]
+    pub fn job_project(&self) -> Option<(&str, &str)> {
+        let mut parts = self.job()?.splitn(3, '/');
+        let (entity, project) = (parts.next()?, parts.next()?);
+        parts.next().map(|_name| (entity, project))
+    }
+
     /// The image, for a spec without a job.
     #[must_use]
     pub fn docker_image(&self) -> Option<&str> {

@@ -1,8 +1,11 @@
 //! Who may do what: pure functions over a [`Principal`].
 //!
-//! Reading what one may not see is answered as if it did not exist; a refused change says why. A
-//! run key reads what its author may read and writes its own run; it launches nothing unless the
-//! queue's owner listed `launch` in `run_key_scopes`.
+//! Reading what one may not see is answered as if it did not exist; a refused change says why.
+//!
+//! A run key goes to whoever pops the item, so it shows no more than that agent's owner is meant to
+//! see of the author: of what the author may read, the entity of the item's queue, the project of
+//! the item's run and the project of its job. It writes its own run and that run's project's
+//! artifacts, and launches nothing unless the queue's owner listed `launch` in `run_key_scopes`.
 
 use slipway_model::id::RunName;
 use slipway_model::identity::{Credential, Role};
@@ -13,9 +16,19 @@ use crate::error::ApiError;
 /// The scope that lets a job's run key submit.
 pub(crate) const LAUNCH_SCOPE: &str = "launch";
 
-/// The role in an entity; administrators of the installation are admins everywhere.
+/// The role in an entity as a whole; administrators of the installation are admins everywhere.
 #[must_use]
 pub(crate) fn role_in(principal: &Principal, entity: &str) -> Option<Role> {
+    if let Credential::Run { queue_entity, .. } = &principal.credential
+        && queue_entity != entity
+    {
+        return None;
+    }
+    role_of_user(principal, entity)
+}
+
+/// The role of the user behind a credential, whatever the credential is limited to.
+fn role_of_user(principal: &Principal, entity: &str) -> Option<Role> {
     if principal.user.admin {
         return Some(Role::Admin);
     }
@@ -30,6 +43,32 @@ pub(crate) fn role_in(principal: &Principal, entity: &str) -> Option<Role> {
 #[must_use]
 pub(crate) fn can_read_entity(principal: &Principal, entity: &str) -> bool {
     role_in(principal, entity).is_some()
+}
+
+/// Whether the entity may be known to exist: of one that is seen in part, only its name.
+#[must_use]
+pub(crate) fn can_name_entity(principal: &Principal, entity: &str) -> bool {
+    can_read_entity(principal, entity)
+        || own_projects(principal).any(|(own, _)| own == entity) && role_of_user(principal, entity).is_some()
+}
+
+/// Whether the project, its runs and artifacts may be seen.
+#[must_use]
+pub(crate) fn can_read_project(principal: &Principal, entity: &str, project: &str) -> bool {
+    can_read_entity(principal, entity)
+        || own_projects(principal).any(|own| own == (entity, project)) && role_of_user(principal, entity).is_some()
+}
+
+/// The projects that a run key concerns: its run's and its job's.
+fn own_projects(principal: &Principal) -> impl Iterator<Item = (&str, &str)> {
+    let (run, job) = match &principal.credential {
+        Credential::User => (None, None),
+        Credential::Run {
+            entity, project, job, ..
+        } => (Some((&**entity, &**project)), job.as_ref()),
+    };
+    run.into_iter()
+        .chain(job.map(|(entity, project)| (&**entity, &**project)))
 }
 
 /// [`can_read_entity`], with the answer that an outsider gets.
@@ -217,3 +256,6 @@ fn at_least(principal: &Principal, entity: &str, needed: Role, what: &str) -> Re
         None => Err(ApiError::not_found("entity", entity)),
     }
 }
+
+#[cfg(test)]
+mod tests;

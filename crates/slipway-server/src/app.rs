@@ -9,14 +9,14 @@ use slipway_store::Store;
 use slipway_store::blobs::{Blobs, Signer};
 use tokio::sync::watch;
 
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Principal};
 use crate::deliveries::Deliveries;
+use crate::error::ApiError;
 use crate::graphql::ApiSchema;
 use crate::hub::Hub;
 use crate::lookup::Lookup;
 use crate::options::ServerOptions;
 use crate::pages::Guesses;
-use crate::run_log;
 
 /// Tells the time. Tests set their own.
 #[derive(Clone)]
@@ -69,8 +69,6 @@ pub(crate) struct App {
     pub(crate) hub: Hub,
     /// The GraphQL schema.
     pub(crate) schema: ApiSchema,
-    /// Tells followers of console logs what came in.
-    pub(crate) run_log: run_log::Hub,
     /// True once the server is asked to end: event streams end then.
     pub(crate) shutdown: watch::Sender<bool>,
     /// Slows down guessing of passwords.
@@ -96,7 +94,6 @@ impl App {
             options,
             store,
             blobs,
-            run_log: run_log::Hub::default(),
             guesses: Guesses::default(),
             signer: Signer::new(&signing_key),
             shutdown: watch::channel(false).0,
@@ -108,6 +105,16 @@ impl App {
     #[must_use]
     pub(crate) fn now(&self) -> Millis {
         self.clock.now()
+    }
+
+    /// Who makes a request.
+    ///
+    /// # Errors
+    /// As [`Authenticator::authenticate`].
+    pub(crate) async fn authenticate(&self, headers: &HeaderMap) -> Result<Arc<Principal>, ApiError> {
+        self.auth
+            .authenticate(&self.store, &self.lookup, headers, self.now())
+            .await
     }
 
     /// The address of this server as the caller of a request sees it, without a trailing slash:

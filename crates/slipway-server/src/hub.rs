@@ -1,24 +1,37 @@
 //! Tells connected clients what happens.
 //!
-//! Three kinds of listeners: agents, each with a mailbox that holds at most one word of every kind,
+//! Four kinds of listeners: agents, each with a mailbox that holds at most one word of every kind,
 //! so that ten thousand idle ones cost little and a burst of pushes wakes each once; readers of the
-//! record, who get every event and fall back to the store when they are slow; and readers of one
-//! item's output, who are told that there is more.
+//! record, who get every event and fall back to the store when they are slow; readers of one item's
+//! output, who are told that there is more; and readers of runs' consoles, who are told what came in.
 //!
 //! The hub knows nothing by itself: [`Hub::publish`] gets events that were read from the store, so
 //! that it is the same whether this server or another replica caused them, and everything is said
-//! once.
+//! once. Output and console lines are told only by the server that took them; readers elsewhere look
+//! at the store now and then.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use slipway_model::id::{AgentId, ItemId, LeaseHandle, QueueId};
+use slipway_model::id::{AgentId, ItemId, LeaseHandle, QueueId, RunName};
 use slipway_store::events::Event;
 use tokio::sync::{Notify, broadcast, watch};
 
 /// How many events a slow reader of the record may lag behind before it reads from the store.
 const FEED: usize = 1_024;
+
+/// How many changes of runs a slow reader of a console may lag behind before it reads from the store.
+const RUN_FEED: usize = 256;
+
+/// A run of which something came in.
+#[derive(Debug, Clone)]
+pub(crate) struct RunChange {
+    /// The run.
+    pub(crate) run: RunName,
+    /// The first console line that was written, if any was; else the run's state changed.
+    pub(crate) from: Option<i64>,
+}
 
 /// Words for an agent that its connection has not sent yet.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -63,6 +76,7 @@ struct Agents {
 pub(crate) struct Hub {
     agents: Arc<Mutex<Agents>>,
     feed: broadcast::Sender<Arc<Event>>,
+    runs: broadcast::Sender<Arc<RunChange>>,
     /// Output and states of items.
     pub(crate) items: Topics<ItemId>,
 }
@@ -72,6 +86,7 @@ impl Default for Hub {
         Self {
             agents: Arc::default(),
             feed: broadcast::channel(FEED).0,
+            runs: broadcast::channel(RUN_FEED).0,
             items: Topics::default(),
         }
     }
@@ -152,6 +167,17 @@ impl Hub {
     /// Follows the record from now on.
     pub(crate) fn follow(&self) -> broadcast::Receiver<Arc<Event>> {
         self.feed.subscribe()
+    }
+
+    /// Follows what comes in of runs from now on.
+    pub(crate) fn follow_runs(&self) -> broadcast::Receiver<Arc<RunChange>> {
+        self.runs.subscribe()
+    }
+
+    /// Something of a run came in.
+    pub(crate) fn run_changed(&self, change: RunChange) {
+        // No receiver means that nobody follows a run.
+        let _receivers = self.runs.send(Arc::new(change));
     }
 
     /// Passes events of the record on to whom they concern. Agents hear of a queue once per call.

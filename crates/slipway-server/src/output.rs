@@ -105,7 +105,7 @@ async fn append_output(
     request: Request,
 ) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
-    let principal = app.auth.authenticate(&app.store, &parts.headers, app.now()).await?;
+    let principal = app.authenticate(&parts.headers).await?;
     let handle: LeaseHandle = handle.parse()?;
     let entity = app.lookup.entity_name(&app.store, handle.item.entity).await?;
     access::run_agent(&principal, &entity)?;
@@ -145,7 +145,7 @@ async fn read_output(
     Query(query): Query<ReadQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let principal = app.auth.authenticate(&app.store, &headers, app.now()).await?;
+    let principal = app.authenticate(&headers).await?;
     let id = id.parse::<ItemRef>()?.item;
     let entity = app.lookup.entity_name(&app.store, id.entity).await?;
     access::read_entity(&principal, &entity)?;
@@ -156,8 +156,11 @@ async fn read_output(
     let resumed = last_event_id(&headers).and_then(|id| id.parse().ok());
     let from = resumed.or(query.from).unwrap_or(0).max(0);
     if query.follow == Some(true) {
+        let lifeline = Lifeline::new(&app, &headers, move |principal| {
+            access::can_read_entity(principal, &entity)
+        })?;
         let follower = Follower {
-            lifeline: Lifeline::new(&app),
+            lifeline,
             app,
             item: id,
             attempt,
@@ -230,9 +233,9 @@ impl Follower {
                 () = tokio::time::sleep(POLL) => {}
                 beat = self.lifeline.next() => match beat {
                     Beat::Alive => return Some(alive()),
-                    Beat::Shutdown => {
+                    Beat::Over(why) => {
                         self.ended = true;
-                        return Some(goodbye());
+                        return Some(goodbye(why));
                     }
                 },
             }

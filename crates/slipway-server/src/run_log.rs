@@ -1,8 +1,8 @@
 //! `GET /slipway/v1/runs/{entity}/{project}/{run}/log`: console lines as the SDK sent them, whole or
 //! as a stream that goes on while the run does.
 //!
-//! Within a server a follower hears at once of what came in ([`Hub`]); a slow poll beside it finds
-//! what another replica took.
+//! Within a server a follower hears at once of what came in (`hub`); a slow poll beside it finds what
+//! another replica took.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -12,8 +12,8 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
+use axum::response::sse::Event;
 use futures::stream;
 use serde::Deserialize;
 use serde_json::json;
@@ -22,46 +22,19 @@ use slipway_store::run_data::{Line, Stream};
 use slipway_store::{Result, Store};
 use tokio::sync::broadcast;
 
+use crate::access;
 use crate::app::App;
+use crate::auth::Principal;
 use crate::console::ConsoleLine;
 use crate::error::ApiError;
-use crate::{access, auth};
+use crate::hub::RunChange;
+use crate::streams::{Beat, Lifeline, alive, goodbye, last_event_id, respond};
 
 /// Lines per read.
 const PAGE: usize = 1_000;
 
 /// How often a follower looks for what another replica took.
 const POLL: Duration = Duration::from_secs(2);
-
-/// How many changes a follower may be behind before it reads everything anew.
-const BACKLOG: usize = 256;
-
-/// A run of which something came in.
-#[derive(Debug, Clone)]
-pub(crate) struct Changed {
-    /// The run.
-    pub(crate) run: RunName,
-    /// The first console line that was written, if any was; else the run's state changed.
-    pub(crate) from: Option<i64>,
-}
-
-/// Tells followers within this server what came in.
-#[derive(Debug)]
-pub(crate) struct Hub(broadcast::Sender<Arc<Changed>>);
-
-impl Default for Hub {
-    fn default() -> Self {
-        Self(broadcast::channel(BACKLOG).0)
-    }
-}
-
-impl Hub {
-    /// Tells every follower.
-    pub(crate) fn publish(&self, changed: Changed) {
-        // Nobody following is no error.
-        let _ = self.0.send(Arc::new(changed));
-    }
-}
 
 /// The routes of this module.
 pub(crate) fn routes() -> axum::Router<Arc<App>> {
@@ -83,9 +56,8 @@ async fn get(
     headers: HeaderMap,
 ) -> std::result::Result<Response, ApiError> {
     let name = RunName { entity, project, run };
-    let principal = app.auth.authenticate(&app.store, &headers, app.now()).await?;
-    readable(&principal, &name)?;
-    if app.store.run(&name).await?.is_none() {
+    let principal = app.authenticate(&headers).await?;
+    if !may_see(&principal, &name) || app.store.run(&name).await?.is_none() {
         return Err(ApiError::not_found("run", &name.to_string()));
     }
     let from = query.from.unwrap_or(0).max(0);
@@ -97,11 +69,11 @@ async fn get(
         response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
         return Ok(response);
     }
-    let resumed = headers
-        .get("last-event-id")
-        .and_then(|id| id.to_str().ok()?.parse().ok());
+    let resumed = last_event_id(&headers).and_then(|id| id.parse().ok());
+    let run = name.clone();
     let follower = Follower {
-        changes: app.run_log.0.subscribe(),
+        changes: app.hub.follow_runs(),
+        lifeline: Lifeline::new(&app, &headers, move |principal| may_see(principal, &run))?,
         app,
         name,
         next: resumed.unwrap_or(from).max(0),
@@ -113,16 +85,11 @@ async fn get(
         let event = follower.next_event().await?;
         Some((Ok::<Event, Infallible>(event), follower))
     });
-    let keep_alive = KeepAlive::new().interval(Duration::from_secs(15));
-    Ok(Sse::new(events).keep_alive(keep_alive).into_response())
+    Ok(respond(events))
 }
 
-fn readable(principal: &auth::Principal, run: &RunName) -> std::result::Result<(), ApiError> {
-    if access::can_read_entity(principal, &run.entity) {
-        Ok(())
-    } else {
-        Err(ApiError::not_found("run", &run.to_string()))
-    }
+fn may_see(principal: &Principal, run: &RunName) -> bool {
+    access::can_read_project(principal, &run.entity, &run.project)
 }
 
 /// The text of all lines from a number on.
@@ -150,7 +117,8 @@ fn plain(store: Store, run: RunName, from: i64) -> impl futures::Stream<Item = R
 struct Follower {
     app: Arc<App>,
     name: RunName,
-    changes: broadcast::Receiver<Arc<Changed>>,
+    changes: broadcast::Receiver<Arc<RunChange>>,
+    lifeline: Lifeline,
     /// The next line to send.
     next: i64,
     /// The last line that was sent: a progress bar rewrites it.
@@ -174,8 +142,10 @@ impl Follower {
                 tracing::warn!(%error, run = %self.name, "a log stream ended");
                 return None;
             }
-            if self.ready.is_empty() {
-                self.wait().await;
+            if self.ready.is_empty()
+                && let Some(event) = self.wait().await
+            {
+                return Some(event);
             }
         }
     }
@@ -212,16 +182,21 @@ impl Follower {
         Ok(())
     }
 
-    /// Waits until something of this run came in, or for [`POLL`].
-    async fn wait(&mut self) {
+    /// Waits until something of this run came in, or for [`POLL`]; or says what its reader has to
+    /// hear besides.
+    async fn wait(&mut self) -> Option<Event> {
         let deadline = tokio::time::Instant::now() + POLL;
-        let mut shutdown = self.app.shutdown.subscribe();
         loop {
             let change = tokio::select! {
                 change = tokio::time::timeout_at(deadline, self.changes.recv()) => change,
-                _ended = shutdown.wait_for(|ended| *ended) => {
-                    self.ended = true;
-                    return;
+                beat = self.lifeline.next() => {
+                    return Some(match beat {
+                        Beat::Alive => alive(),
+                        Beat::Over(why) => {
+                            self.ended = true;
+                            goodbye(why)
+                        }
+                    });
                 }
             };
             match change {
@@ -229,14 +204,14 @@ impl Follower {
                     if let Some(from) = changed.from {
                         self.next = self.next.min(from);
                     }
-                    return;
+                    return None;
                 }
                 Ok(Ok(_)) => {}
                 // Changes were missed, or none came: look at the store.
-                Ok(Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => return,
+                Ok(Err(broadcast::error::RecvError::Lagged(_))) | Err(_) => return None,
                 Ok(Err(broadcast::error::RecvError::Closed)) => {
                     self.ended = true;
-                    return;
+                    return None;
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Event streams below `/slipway/v1`: words for an agent, and the record.
 //!
-//! Nothing here polls the store per connection: an idle agent costs a mailbox and a timer.
+//! Nothing here polls the store for news: an idle agent costs a mailbox, a timer and a look at its key
+//! per beat. A stream ends with the server, and with the credential that opened it.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -24,11 +25,12 @@ use slipway_store::events::{Event, Position, Scope};
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 
+use crate::access;
 use crate::app::App;
-use crate::error::ApiError;
+use crate::auth::{Pass, Principal};
+use crate::error::{ApiError, Code};
 use crate::graphql::scalars::iso;
 use crate::hub::{AgentConnection, Mail};
-use crate::{access, auth::Principal};
 
 /// How often a silent stream says that it is alive.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -48,36 +50,86 @@ pub(crate) fn last_event_id(headers: &HeaderMap) -> Option<&str> {
     headers.get("last-event-id")?.to_str().ok().filter(|id| !id.is_empty())
 }
 
-/// A stream that ends when the server does.
+/// What keeps a stream open: a server that goes on, and a credential that still may see it.
+///
+/// The credential is looked at whenever keys, roles or users change on this server, and at every
+/// beat, which finds what was changed through another replica or ended by time.
 pub(crate) struct Lifeline {
+    app: Arc<App>,
+    pass: Pass,
+    may_see: Box<dyn Fn(&Principal) -> bool + Send + Sync>,
     shutdown: watch::Receiver<bool>,
+    changes: watch::Receiver<()>,
     beat: Interval,
+    /// The credential has to be looked at.
+    unsure: bool,
+    /// A beat is due.
+    silent: bool,
 }
 
 /// What a stream wakes up for besides its own news.
 pub(crate) enum Beat {
     /// Time to say that it is alive.
     Alive,
-    /// The server ends.
-    Shutdown,
+    /// The stream ends, and why.
+    Over(&'static str),
 }
 
 impl Lifeline {
-    /// A lifeline of a new stream.
-    pub(crate) fn new(app: &App) -> Self {
+    /// A lifeline of a new stream. `may_see` says whether its reader may see what it tells.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` if the request has no credential.
+    pub(crate) fn new(
+        app: &Arc<App>,
+        headers: &HeaderMap,
+        may_see: impl Fn(&Principal) -> bool + Send + Sync + 'static,
+    ) -> Result<Self, ApiError> {
         let mut beat = interval_at(tokio::time::Instant::now() + KEEP_ALIVE, KEEP_ALIVE);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self {
+        Ok(Self {
+            app: Arc::clone(app),
+            pass: app.auth.pass(headers)?,
+            may_see: Box::new(may_see),
             shutdown: app.shutdown.subscribe(),
+            changes: app.auth.changes(),
             beat,
-        }
+            unsure: false,
+            silent: false,
+        })
     }
 
     /// Waits for the next beat. Cancelling loses nothing.
     pub(crate) async fn next(&mut self) -> Beat {
-        tokio::select! {
-            _ended = self.shutdown.wait_for(|ended| *ended) => Beat::Shutdown,
-            _at = self.beat.tick() => Beat::Alive,
+        loop {
+            if self.unsure {
+                if !self.still_may_see().await {
+                    return Beat::Over("the key has ended, or may not see this any more");
+                }
+                self.unsure = false;
+                if std::mem::take(&mut self.silent) {
+                    return Beat::Alive;
+                }
+            }
+            tokio::select! {
+                _ended = self.shutdown.wait_for(|ended| *ended) => {
+                    return Beat::Over("the server is shutting down; connect again");
+                }
+                _changed = self.changes.changed() => self.unsure = true,
+                _at = self.beat.tick() => {
+                    self.unsure = true;
+                    self.silent = true;
+                }
+            }
+        }
+    }
+
+    /// Only a clear no ends a stream: a store that is away for a moment says nothing of a key.
+    async fn still_may_see(&self) -> bool {
+        let app = &self.app;
+        match app.auth.resolve(&app.store, &app.lookup, &self.pass, app.now()).await {
+            Ok(principal) => (self.may_see)(&principal),
+            Err(error) => error.code != Code::Unauthenticated,
         }
     }
 }
@@ -87,9 +139,9 @@ pub(crate) fn alive() -> SseEvent {
     SseEvent::default().comment("alive")
 }
 
-/// The comment with which a stream ends because the server does.
-pub(crate) fn goodbye() -> SseEvent {
-    SseEvent::default().comment("the server is shutting down; connect again")
+/// The comment with which a stream ends.
+pub(crate) fn goodbye(why: &str) -> SseEvent {
+    SseEvent::default().comment(why)
 }
 
 /// Answers with a stream that proxies do not hold back.
@@ -106,7 +158,7 @@ async fn agent_events(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let now = app.now();
-    let principal = app.auth.authenticate(&app.store, &headers, now).await?;
+    let principal = app.authenticate(&headers).await?;
     let id: AgentId = agent.parse()?;
     let missing = || ApiError::not_found("launch agent", &agent);
     let agent = app.store.agent(id).await?.ok_or_else(missing)?;
@@ -114,6 +166,10 @@ async fn agent_events(
         return Err(missing());
     }
     access::run_agent(&principal, &agent.entity)?;
+    let entity = agent.entity.clone();
+    let lifeline = Lifeline::new(&app, &headers, move |principal| {
+        access::run_agent(principal, &entity).is_ok()
+    })?;
     // The mailbox opens before the state is read, so that nothing falls between.
     let connection = app.hub.connect(id, &agent.queues);
     let alive = app.store.touch_agent(id, None, now).await?;
@@ -135,7 +191,7 @@ async fn agent_events(
         replaced: !alive || agent.status == AgentStatus::Killed,
     };
     let mut state = AgentStream {
-        lifeline: Lifeline::new(&app),
+        lifeline,
         app,
         id,
         connection,
@@ -172,9 +228,9 @@ impl AgentStream {
             tokio::select! {
                 mail = self.connection.receive() => self.take(mail),
                 beat = self.lifeline.next() => match beat {
-                    Beat::Shutdown => {
+                    Beat::Over(why) => {
                         self.ended = true;
-                        return Some(goodbye());
+                        return Some(goodbye(why));
                     }
                     Beat::Alive => {
                         self.note_contact().await;
@@ -232,8 +288,11 @@ async fn record(
     Query(query): Query<RecordQuery>,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let principal = app.auth.authenticate(&app.store, &headers, app.now()).await?;
-    let scope = scope(&app, &principal, &query).await?;
+    let principal = app.authenticate(&headers).await?;
+    let (entity, scope) = scope(&app, &principal, query).await?;
+    let lifeline = Lifeline::new(&app, &headers, move |principal| {
+        access::can_read_entity(principal, &entity)
+    })?;
     let feed = app.hub.follow();
     let position = match last_event_id(&headers) {
         Some(id) => Position::from_str(id)
@@ -241,7 +300,7 @@ async fn record(
         None => app.store.last_position().await?,
     };
     let state = RecordStream {
-        lifeline: Lifeline::new(&app),
+        lifeline,
         app,
         scope,
         position,
@@ -256,29 +315,29 @@ async fn record(
     })))
 }
 
-/// What the caller asked for, if it may see that.
-async fn scope(app: &App, principal: &Principal, query: &RecordQuery) -> Result<Scope, ApiError> {
-    if let Some(text) = &query.item {
-        let item = text.parse::<ItemRef>()?.item;
-        let entity = app.lookup.entity_name(&app.store, item.entity).await?;
+/// What the caller asked for, and the entity that owns it, if the caller may see that.
+async fn scope(app: &App, principal: &Principal, query: RecordQuery) -> Result<(String, Scope), ApiError> {
+    let owned = match (query.item, query.queue) {
+        (Some(text), _) => {
+            let item = text.parse::<ItemRef>()?.item;
+            Some((item.entity, Scope::Item(item)))
+        }
+        (None, Some(text)) => {
+            let queue: QueueId = text.parse()?;
+            Some((queue.entity, Scope::Queue(queue)))
+        }
+        (None, None) => None,
+    };
+    if let Some((number, scope)) = owned {
+        let entity = app.lookup.entity_name(&app.store, number).await?;
         access::read_entity(principal, &entity)?;
-        return Ok(Scope::Item(item));
+        return Ok((entity.as_ref().clone(), scope));
     }
-    if let Some(text) = &query.queue {
-        let queue: QueueId = text.parse()?;
-        let entity = app.lookup.entity_name(&app.store, queue.entity).await?;
-        access::read_entity(principal, &entity)?;
-        return Ok(Scope::Queue(queue));
-    }
-    let name = query
-        .entity
-        .clone()
-        .unwrap_or_else(|| principal.default_entity().to_owned());
+    let name = query.entity.unwrap_or_else(|| principal.default_entity().to_owned());
     access::read_entity(principal, &name)?;
     let entity = app.store.entity(&name).await?;
-    entity
-        .map(|entity| Scope::Entity(entity.id))
-        .ok_or_else(|| ApiError::not_found("entity", &name))
+    let entity = entity.ok_or_else(|| ApiError::not_found("entity", &name))?;
+    Ok((name, Scope::Entity(entity.id)))
 }
 
 struct RecordStream {
@@ -315,9 +374,9 @@ impl RecordStream {
                 },
                 beat = self.lifeline.next() => match beat {
                     Beat::Alive => return Some(alive()),
-                    Beat::Shutdown => {
+                    Beat::Over(why) => {
                         self.ended = true;
-                        return Some(goodbye());
+                        return Some(goodbye(why));
                     }
                 },
             }
@@ -392,3 +451,6 @@ fn show(event: &Event) -> SseEvent {
         .id(event.position.to_string())
         .data(data.to_string())
 }
+
+#[cfg(test)]
+mod tests;

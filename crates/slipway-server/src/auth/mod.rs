@@ -3,16 +3,19 @@
 //! A credential is an API key (`Basic api:<key>` or `Bearer <key>`), a page session (cookie), or the
 //! run key of one attempt of a queue item. Keys and sessions are looked up by their SHA-256 and kept
 //! for a second, so a revoked key ends within that second on every replica and at once on the one
-//! that revokes it. Run keys are not stored: see [`run_key`].
+//! that revokes it. Run keys are not stored: see [`run_key`]. What outlives its request keeps a
+//! [`Pass`] and asks again.
 
 mod base62;
 mod cache;
+mod passwords;
 mod rate;
 mod run_key;
 mod secrets;
 
-pub(crate) use secrets::{check_password, generate_session};
-pub use secrets::{generate_key, hash_password, key_hint};
+pub use passwords::hash_password;
+pub(crate) use secrets::generate_session;
+pub use secrets::{generate_key, key_hint};
 
 use std::sync::Arc;
 
@@ -25,10 +28,13 @@ use slipway_model::id::LeaseHandle;
 use slipway_model::identity::{Credential, Role};
 use slipway_store::Store;
 use slipway_store::identity::User;
+use tokio::sync::watch;
 
 use crate::error::{ApiError, Code};
+use crate::lookup::Lookup;
 use crate::options::RateLimit;
 use cache::Cache;
+use passwords::Passwords;
 use rate::Limiter;
 
 /// The cookie of a page session.
@@ -89,7 +95,14 @@ pub(crate) struct Authenticator {
     signing_key: [u8; 32],
     cache: Cache,
     limiter: Option<Limiter>,
+    /// Says that a key, session, role or user changed.
+    changed: watch::Sender<()>,
+    /// Checks passwords.
+    pub(crate) passwords: Passwords,
 }
+
+/// A credential that outlives its request, such as that of an event stream. Not counted as a use.
+pub(crate) struct Pass(Presented);
 
 impl Authenticator {
     /// An authenticator that checks run keys with this signing key and, if there is a limit, counts
@@ -100,6 +113,8 @@ impl Authenticator {
             signing_key,
             cache: Cache::default(),
             limiter: rate_limit.map(Limiter::new),
+            changed: watch::channel(()).0,
+            passwords: Passwords::default(),
         }
     }
 
@@ -109,6 +124,12 @@ impl Authenticator {
         run_key::mint(&self.signing_key, handle)
     }
 
+    /// The lease whose run key this is, whether or not it is still valid.
+    #[must_use]
+    pub(crate) fn lease_of(&self, run_key: &str) -> Option<LeaseHandle> {
+        run_key::verify(&self.signing_key, run_key)
+    }
+
     /// Who makes the request.
     ///
     /// # Errors
@@ -116,15 +137,12 @@ impl Authenticator {
     pub(crate) async fn authenticate(
         &self,
         store: &Store,
+        lookup: &Lookup,
         headers: &HeaderMap,
         now: Millis,
     ) -> Result<Arc<Principal>, ApiError> {
-        let principal = match presented(headers)? {
-            Presented::Key(key) if run_key::looks_like(&key) => {
-                Arc::new(run_key::resolve(store, &self.signing_key, &key, now).await?)
-            }
-            Presented::Key(secret) | Presented::Session(secret) => self.look_up(store, &secret, now).await?,
-        };
+        let pass = Pass(presented(headers)?);
+        let principal = self.resolve(store, lookup, &pass, now).await?;
         if let Some(limiter) = &self.limiter
             && !limiter.allow(principal.key_id, now)
         {
@@ -139,9 +157,44 @@ impl Authenticator {
         }
     }
 
-    /// Forgets what is cached, after a key, session, role or user changed.
+    /// The credential of a request that was authenticated, for what outlives it.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` if none is presented.
+    pub(crate) fn pass(&self, headers: &HeaderMap) -> Result<Pass, ApiError> {
+        presented(headers).map(Pass)
+    }
+
+    /// Who a credential speaks for now.
+    ///
+    /// # Errors
+    /// `UNAUTHENTICATED` if it has ended.
+    pub(crate) async fn resolve(
+        &self,
+        store: &Store,
+        lookup: &Lookup,
+        pass: &Pass,
+        now: Millis,
+    ) -> Result<Arc<Principal>, ApiError> {
+        match &pass.0 {
+            Presented::Key(key) if run_key::looks_like(key) => {
+                let principal = run_key::resolve(store, lookup, &self.signing_key, key, now).await?;
+                Ok(Arc::new(principal))
+            }
+            Presented::Key(secret) | Presented::Session(secret) => self.look_up(store, secret, now).await,
+        }
+    }
+
+    /// Forgets what is cached, after a key, session, role or user changed, and lets streams look
+    /// whether they may go on.
     pub(crate) fn forget(&self) {
         self.cache.clear();
+        self.changed.send_replace(());
+    }
+
+    /// Hears of [`Authenticator::forget`] from now on.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
     async fn look_up(&self, store: &Store, secret: &str, now: Millis) -> Result<Arc<Principal>, ApiError> {

@@ -11,12 +11,14 @@ use slipway_model::Millis;
 use slipway_model::id::{ItemId, LeaseHandle};
 use slipway_model::identity::Credential;
 use slipway_model::item::ItemState;
+use slipway_model::spec::LaunchSpec;
 use slipway_store::Store;
 use slipway_store::items::Item;
 use subtle::ConstantTimeEq as _;
 
 use super::{Principal, base62};
 use crate::error::{ApiError, Code};
+use crate::lookup::Lookup;
 
 /// What a run key starts with. What follows the dash has more than 40 characters, as the official
 /// client demands of keys.
@@ -74,9 +76,10 @@ pub(super) fn is_valid(item: &Item, epoch: i64, now: Millis) -> bool {
     }
 }
 
-/// Resolves a run key to the item's author, limited to the item's run.
+/// Resolves a run key to the item's author, limited to what the item concerns.
 pub(super) async fn resolve(
     store: &Store,
+    lookup: &Lookup,
     signing_key: &[u8; 32],
     key: &str,
     now: Millis,
@@ -88,13 +91,9 @@ pub(super) async fn resolve(
         return Err(refused());
     }
     let author = store.principal(&item.author).await?.ok_or_else(refused)?;
-    let scopes = match item.revision {
-        Some(revision) => store
-            .revision(revision)
-            .await?
-            .map_or_else(Vec::new, |revision| revision.policy.run_key_scopes),
-        None => Vec::new(),
-    };
+    let scopes = lookup.config(store, item.revision).await?.policy.run_key_scopes.clone();
+    let spec = LaunchSpec::parse(&item.spec).map_err(ApiError::internal)?;
+    let job = spec.job_project();
     // Before the acknowledgement no run is named; an empty name matches none.
     let run = item.run.unwrap_or(slipway_model::id::RunName {
         entity: String::new(),
@@ -110,6 +109,8 @@ pub(super) async fn resolve(
             entity: run.entity,
             project: run.project,
             run: run.run,
+            queue_entity: lookup.entity_name(store, handle.item.entity).await?.as_ref().clone(),
+            job: job.map(|(entity, project)| (entity.to_owned(), project.to_owned())),
             scopes,
         },
         roles: author.roles,

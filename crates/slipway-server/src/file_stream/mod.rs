@@ -15,10 +15,11 @@ use slipway_model::id::RunName;
 use slipway_store::run_data::Stream;
 use slipway_store::runs::Heartbeat;
 
+use crate::access;
 use crate::app::App;
 use crate::error::{ApiError, Code};
 use crate::http::read_body;
-use crate::{access, run_log};
+use crate::hub::RunChange;
 use body::{BodyError, Chunk, Update};
 
 /// The routes of this module.
@@ -44,7 +45,7 @@ async fn post(
     let name = RunName { entity, project, run };
     let (parts, body) = request.into_parts();
     let now = app.now();
-    let principal = app.auth.authenticate(&app.store, &parts.headers, now).await?;
+    let principal = app.authenticate(&parts.headers).await?;
     access::write_run(&principal, &name)?;
     let run = app.store.run(&name).await?;
     // A deleted run answers 404, which ends the client's stream at once.
@@ -65,7 +66,7 @@ async fn post(
     write(&app, &name, Stream::Console, update.console).await?;
     let ack = app.store.heartbeat(&name, heartbeat, now).await?;
     if rewritten_from.is_some() || ack.changed.is_some() {
-        app.run_log.publish(run_log::Changed {
+        app.hub.run_changed(RunChange {
             run: name,
             from: rewritten_from,
         });

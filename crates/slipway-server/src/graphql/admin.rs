@@ -9,7 +9,7 @@ use super::context::RequestContext as _;
 use super::identity::{User, read_key_id};
 use super::scalars::DateTime;
 use super::{Entity, Result};
-use crate::auth::{generate_key, hash_password, hash_secret, key_hint};
+use crate::auth::{generate_key, hash_secret, key_hint};
 use crate::{ApiError, access};
 
 /// Administration.
@@ -33,7 +33,7 @@ impl AdminMutation {
             check_imported_key(key).map_err(|error| ApiError::bad(error.to_string()))?;
         }
         let password_hash = match input.password {
-            Some(password) => Some(hash_password(password).await?),
+            Some(password) => Some(ctx.app().auth.passwords.hash(password).await?),
             None => None,
         };
         let store = ctx.store();

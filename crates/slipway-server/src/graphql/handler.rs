@@ -51,7 +51,7 @@ pub(crate) async fn post_graphql(State(app): State<Arc<App>>, request: HttpReque
 async fn answer(app: &Arc<App>, request: HttpRequest, claims: &Claims) -> Result<Response, ApiError> {
     let (parts, body) = request.into_parts();
     let now = app.now();
-    let principal = app.auth.authenticate(&app.store, &parts.headers, now).await?;
+    let principal = app.authenticate(&parts.headers).await?;
     let bytes = read_body(body, app.options.max_body).await?;
     let posted = parse_body(&bytes)?;
     let query = posted

@@ -41,7 +41,7 @@ impl IdentityQuery {
     /// A user's own entity or a team; null if there is none that the caller may see.
     async fn entity(&self, ctx: &Context<'_>, name: Option<String>) -> Result<Option<Entity>> {
         let name = name.unwrap_or_else(|| ctx.principal().default_entity().to_owned());
-        if !access::can_read_entity(ctx.principal(), &name) {
+        if !access::can_name_entity(ctx.principal(), &name) {
             return Ok(None);
         }
         Ok(ctx.store().entity(&name).await?.map(Entity::new))
@@ -61,11 +61,14 @@ impl IdentityQuery {
 /// The entities that a principal sees.
 pub(super) async fn readable_entities(ctx: &Context<'_>) -> Result<Vec<String>> {
     let principal = ctx.principal();
-    if principal.user.admin {
+    let mut names: Vec<String> = if principal.user.admin {
         let entities = ctx.store().entities().await?;
-        return Ok(entities.into_iter().map(|entity| entity.name).collect());
-    }
-    Ok(principal.roles.iter().map(|(name, _)| name.clone()).collect())
+        entities.into_iter().map(|entity| entity.name).collect()
+    } else {
+        principal.roles.iter().map(|(name, _)| name.clone()).collect()
+    };
+    names.retain(|name| access::can_read_entity(principal, name));
+    Ok(names)
 }
 
 /// What the server offers.
@@ -166,9 +169,10 @@ impl User {
         None
     }
 
-    /// Keys without their secrets; only one's own are shown.
+    /// Keys without their secrets; only one's own are shown, and none to a job.
     async fn api_keys(&self, ctx: &Context<'_>) -> Result<ApiKeyConnection> {
-        let keys = if ctx.principal().user.id == self.0.id {
+        let own = ctx.principal().user.id == self.0.id && access::own_keys(ctx.principal()).is_ok();
+        let keys = if own {
             ctx.store().keys(&self.0.username).await?
         } else {
             Vec::new()
@@ -197,7 +201,7 @@ impl User {
         let names = principal
             .roles
             .iter()
-            .filter(|(name, _)| own && *name != self.0.username);
+            .filter(|(name, _)| own && *name != self.0.username && access::can_read_entity(principal, name));
         TeamConnection {
             edges: names
                 .map(|(name, _)| TeamEdge {

@@ -45,7 +45,7 @@ pub(crate) const DEFAULT_PROJECT: &str = "uncategorized";
 async fn find(ctx: &Context<'_>, name: Option<String>, entity: Option<String>) -> Result<Option<Project>> {
     let entity = entity.unwrap_or_else(|| ctx.principal().default_entity().to_owned());
     let name = name.unwrap_or_else(|| DEFAULT_PROJECT.to_owned());
-    if !access::can_read_entity(ctx.principal(), &entity) {
+    if !access::can_read_project(ctx.principal(), &entity, &name) {
         return Ok(None);
     }
     let found = ctx.store().project(&entity, &name).await?;

@@ -40,7 +40,9 @@ struct QueueRow {
 /// Every queue that the visitor sees.
 pub(super) async fn home(State(app): State<Arc<App>>, visitor: Visitor) -> PageResult {
     let mut rows = Vec::new();
-    for (entity, _) in &visitor.principal.roles {
+    let roles = &visitor.principal.roles;
+    let entities = roles.iter().map(|(entity, _)| entity);
+    for entity in entities.filter(|entity| access::can_read_entity(&visitor.principal, entity)) {
         let queues = app.store.queues(entity, None).await?;
         let ids: Vec<_> = queues.iter().map(|queue| queue.id).collect();
         let counts = app.store.queue_counts(&ids).await?;

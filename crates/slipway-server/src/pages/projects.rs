@@ -78,7 +78,7 @@ fn entity_body(entity: &str, projects: &[Project], visitor: &Visitor) -> Markup 
 /// Finds a project that the visitor may see.
 async fn find(app: &App, visitor: &Visitor, entity: &str, project: &str) -> Result<Project, ApiError> {
     let missing = || ApiError::not_found("project", &format!("{entity}/{project}"));
-    if !access::can_read_entity(&visitor.principal, entity) {
+    if !access::can_read_project(&visitor.principal, entity, project) {
         return Err(missing());
     }
     app.store.project(entity, project).await?.ok_or_else(missing)

@@ -57,7 +57,7 @@ fn missing(name: &RunName) -> ApiError {
 }
 
 async fn find(app: &App, visitor: &Visitor, name: &RunName) -> Result<Run, ApiError> {
-    if !access::can_read_entity(&visitor.principal, &name.entity) {
+    if !access::can_read_project(&visitor.principal, &name.entity, &name.project) {
         return Err(missing(name));
     }
     app.store.run(name).await?.ok_or_else(|| missing(name))

@@ -18,9 +18,7 @@ use super::visitor::{OwnForm, Preference, Visitor, local_address};
 use super::words::Language;
 use super::{Page, PageError, PageResult, icons};
 use crate::app::App;
-use crate::auth::{
-    SESSION_COOKIE, check_password, generate_key, generate_session, hash_secret, key_hint, session_cookie,
-};
+use crate::auth::{SESSION_COOKIE, generate_key, generate_session, hash_secret, key_hint, session_cookie};
 use crate::error::{ApiError, Code};
 use crate::uploads::percent_encode;
 
@@ -141,7 +139,7 @@ async fn identify(app: &App, submitted: &Submitted, now: Millis) -> Result<Strin
     }
     app.guesses.check(username, now)?;
     let hash = app.store.password_hash(username).await?;
-    let right = check_password(submitted.password.clone(), hash).await;
+    let right = app.auth.passwords.check(submitted.password.clone(), hash).await?;
     app.guesses.note(username, right, now);
     if right {
         Ok(username.to_owned())

@@ -184,6 +184,51 @@ async fn a_session_is_opened_by_password_or_key_and_closed() {
 }
 
 #[tokio::test]
+async fn more_sign_ins_than_can_be_checked_are_told_when_to_come_back() {
+    let server = TestServer::new().await;
+    let places = &server.app.auth.passwords.places;
+    let taken = places
+        .acquire_many(u32::try_from(places.available_permits()).unwrap())
+        .await;
+    let form = "username=alice&password=correct+horse";
+    let refused = post(&server, "/login", &[], form).await;
+    assert_eq!(refused.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(refused.headers.contains_key(header::RETRY_AFTER));
+    drop(taken);
+    assert_eq!(post(&server, "/login", &[], form).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn an_alert_of_a_job_is_kept_and_shown_on_its_runs_page() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    let run = json!({"name": "r1", "project": "proj"});
+    server.official(&key, "UpsertBucket", run).await.data();
+    let alert = |title: &str, severity: &str| {
+        json!({"entityName": "alice", "projectName": "proj", "runName": "r1", "title": title,
+            "text": "loss is <NaN>", "severity": severity, "waitDuration": 0})
+    };
+    for (title, severity) in [("Diverged", "ERROR"), ("Slow", "WARN")] {
+        let sent = server
+            .official(&key, "NotifyScriptableRunAlert", alert(title, severity))
+            .await;
+        assert_eq!(sent.data()["notifyScriptableRunAlert"]["success"], true);
+    }
+    let html = text(&get(&server, &key, "/alice/proj/runs/r1").await);
+    for shown in ["Diverged", "Slow", "loss is &lt;NaN&gt;"] {
+        assert!(html.contains(shown), "{shown}: {html}");
+    }
+    let missing = server
+        .official(
+            &key,
+            "NotifyScriptableRunAlert",
+            json!({"entityName": "alice", "projectName": "proj", "runName": "none", "title": "t", "text": "t"}),
+        )
+        .await;
+    assert_eq!(missing.error().0, 404);
+}
+
+#[tokio::test]
 async fn a_key_is_made_once_and_works() {
     let server = TestServer::new().await;
     let key = server.user("alice").await;

@@ -32,7 +32,7 @@ impl FromRequestParts<Arc<App>> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Response> {
         let now = app.now();
-        match app.auth.authenticate(&app.store, &parts.headers, now).await {
+        match app.authenticate(&parts.headers).await {
             Ok(principal) => Ok(Self {
                 principal,
                 language: language(&parts.headers),

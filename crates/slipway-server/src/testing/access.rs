@@ -257,3 +257,63 @@ async fn a_retry_launches_only_where_the_retrier_may() {
     assert_eq!(server.graphql(&other, RETRY, id.clone()).await.error().0, 404);
     server.graphql(&member, RETRY, id).await.data();
 }
+
+#[tokio::test]
+async fn whoever_pops_an_item_cannot_read_its_authors_other_entities_with_the_run_key() {
+    let server = TestServer::new().await;
+    let author = server.user("author").await;
+    let member = server.user("member").await;
+    let store = &server.app.store;
+    for team in ["team", "secret"] {
+        store.create_team(team, "author", START).await.expect("a team");
+    }
+    for team in ["team", "secret"] {
+        server.queue(&author, team, "q").await;
+    }
+    let role = Some(Role::Member);
+    store.set_member("team", "member", role).await.expect("a member");
+    for project in ["own", "code", "private"] {
+        let made = json!({"input": {"entityName": "author", "name": project}});
+        server.official(&author, "CreateProject", made).await.data();
+    }
+    let spec = json!({"job": "author/code/train:latest", "entity": "author", "project": "own"});
+    let push = json!({
+        "entityName": "team", "projectName": "model-registry", "queueName": "q", "runSpec": spec.to_string(),
+    });
+    server.official(&author, "pushToRunQueueByName", push).await.delivered();
+    let names = json!({"entity": "team", "project": "model-registry", "queueName": "q", "launchAgentId": null});
+    let popped = server.official(&member, "popFromRunQueue", names).await.data()["popFromRunQueue"].clone();
+    let ack = json!({"itemId": popped["runQueueItemId"], "runId": "r1"});
+    let acked = server.official(&member, "ackRunQueueItem", ack).await.data();
+    assert_eq!(acked["ackRunQueueItem"]["success"], true);
+    let key = popped["runSpec"]["_wandb_api_key"].as_str().expect("a run key");
+
+    let listed = server
+        .graphql(key, "{ runQueues { entityName } }", json!({}))
+        .await
+        .data();
+    assert_eq!(listed["runQueues"], json!([{"entityName": "team"}]));
+    let viewer = "{ viewer { username apiKeys { edges { node { id } } } teams { edges { node { name } } } } }";
+    assert_eq!(
+        server.graphql(key, viewer, json!({})).await.data()["viewer"],
+        json!({"username": "author", "apiKeys": {"edges": []}, "teams": {"edges": [{"node": {"name": "team"}}]}})
+    );
+    let project = "query($e: String!, $p: String!) { project(name: $p, entityName: $e) { name } entity(name: $e) \
+                   { name } }";
+    for (entity, project_name, project_seen, entity_seen) in [
+        ("author", "own", true, true),
+        ("author", "code", true, true),
+        ("author", "private", false, true),
+        ("team", "model-registry", true, true),
+        ("secret", "model-registry", false, false),
+    ] {
+        let answer = server
+            .graphql(key, project, json!({"e": entity, "p": project_name}))
+            .await
+            .data();
+        assert_eq!(answer["project"].is_object(), project_seen, "{entity}/{project_name}");
+        assert_eq!(answer["entity"].is_object(), entity_seen, "{entity}");
+    }
+    let own_run = json!({"entity": "author", "project": "own", "name": "r1"});
+    server.official(key, "UpsertBucket", own_run).await.data();
+}

@@ -87,7 +87,7 @@ async fn an_item_goes_from_the_queue_to_a_named_run() {
         json!({"id": id, "state": "CLAIMED", "associatedRunId": "run1"})
     );
 
-    // The job's own key reads what alice reads, and may not launch.
+    // The job's own key speaks for alice, and may not launch.
     let viewer = server.official(run_key, "Viewer", json!({})).await.data();
     assert_eq!(viewer["viewer"]["username"], "alice");
     let (status, code, message) = push_answer(&server, run_key, "q", &image("2")).await.error();
@@ -330,4 +330,61 @@ async fn bad_pushes_are_refused_with_the_reason() {
         assert_eq!((error.0, error.1.as_str()), (status, code), "{spec}: {}", error.2);
         assert!(!error.2.contains("secret"), "{}", error.2);
     }
+}
+
+#[tokio::test]
+async fn a_preempted_run_is_queued_again_with_the_key_of_its_old_attempt_which_is_not_kept() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "q").await;
+    push(&server, &key, "q", &image("1")).await;
+    let popped = pop(&server, &key, "q").await;
+    let ack = json!({"itemId": popped["runQueueItemId"], "runId": "run1"});
+    server.official(&key, "ackRunQueueItem", ack).await.data();
+    let mut again = popped["runSpec"].clone();
+    let run_key = again["_wandb_api_key"].as_str().expect("a run key").to_owned();
+    again["run_id"] = json!("run1");
+    again["_resume_count"] = json!(1);
+
+    let changed = |field: &str, value: Value| {
+        let mut spec = again.clone();
+        spec[field] = value;
+        spec
+    };
+    let mut forged = run_key.clone();
+    let last = if forged.pop() == Some('0') { '1' } else { '0' };
+    forged.push(last);
+    let mut nested = again.clone();
+    nested["overrides"] = json!({"run_config": {"_wandb_api_key": run_key}});
+    for (why, spec) in [
+        ("another run", changed("run_id", json!("run2"))),
+        ("no run", changed("run_id", json!(null))),
+        ("another project", changed("project", json!("elsewhere"))),
+        ("another author", changed("author", json!("bob"))),
+        ("a forged key", changed("_wandb_api_key", json!(forged))),
+        ("a person's key", changed("_wandb_api_key", json!(key))),
+        ("a key elsewhere", nested),
+    ] {
+        let (status, _, message) = push_answer(&server, &key, "q", &spec).await.error();
+        assert_eq!(status, 400, "{why}");
+        assert!(message.contains("_wandb_api_key"), "{why}: {message}");
+        assert!(
+            !message.contains(&run_key) && !message.contains(&key),
+            "{why}: {message}"
+        );
+    }
+
+    let id = push(&server, &key, "q", &again).await;
+    let shown = server
+        .graphql(
+            &key,
+            "query($i: ID!) { runQueueItem(id: $i) { submittedSpec finalSpec } }",
+            json!({"i": id}),
+        )
+        .await;
+    let kept = shown.data()["runQueueItem"].to_string();
+    assert!(!kept.contains("_wandb_api_key") && kept.contains("run1"), "{kept}");
+    let next = pop(&server, &key, "q").await;
+    let next_key = next["runSpec"]["_wandb_api_key"].as_str().expect("a run key");
+    assert_ne!(next_key, run_key, "the new attempt has a key of its own");
 }

@@ -65,7 +65,10 @@ async fn readable(ctx: &Context<'_>, id: &str) -> Result<Option<slipway_store::a
         return Ok(None);
     };
     let found = ctx.store().artifact(id).await?;
-    Ok(found.filter(|artifact| access::can_read_entity(ctx.principal(), &artifact.collection.entity)))
+    Ok(found.filter(|artifact| {
+        let collection = &artifact.collection;
+        access::can_read_project(ctx.principal(), &collection.entity, &collection.project)
+    }))
 }
 
 /// The version of an id that the caller may write.

@@ -15,7 +15,7 @@ use super::super::page::PageInfo;
 use super::super::runs::Run;
 use super::super::scalars::{DateTime, Int64, JsonString};
 use super::super::{Project, Result};
-use crate::ApiError;
+use crate::{ApiError, access};
 
 /// The wire's word for a lifetime that is inherited; nothing expires here.
 const TTL_INHERITED: i64 = -2;
@@ -181,6 +181,9 @@ impl Artifact {
     /// The run that logged it, while that exists.
     async fn created_by(&self, ctx: &Context<'_>) -> Result<Option<ArtifactCreator>> {
         let Some(name) = &self.0.run else { return Ok(None) };
+        if !access::can_read_project(ctx.principal(), &name.entity, &name.project) {
+            return Ok(None);
+        }
         let run = ctx.store().run(name).await?;
         Ok(run.map(|row| ArtifactCreator::Run(Run(row.into()))))
     }

@@ -219,7 +219,7 @@ impl RunQueueItem {
         let Some(name) = &self.0.run else {
             return Ok(None);
         };
-        if !access::can_read_entity(ctx.principal(), &name.entity) {
+        if !access::can_read_project(ctx.principal(), &name.entity, &name.project) {
             return Ok(None);
         }
         Ok(ctx.store().run(name).await?.map(|run| Run(Arc::new(run))))
