@@ -7,6 +7,7 @@
 pub mod agent;
 pub mod agent_config;
 pub mod config;
+pub mod docker_options;
 pub mod filter;
 pub mod id;
 pub mod identity;

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::docker_options::{self, Shape};
 use crate::json::{child, is_below, kind};
 use crate::queue::{QueuePolicy, Resource};
 use crate::spec::LaunchSpec;
@@ -99,54 +100,6 @@ struct Rule<'a> {
     policy: &'a QueuePolicy,
 }
 
-/// Options of `docker run` that shape the job and reach nothing outside it.
-const CONTAINER_OPTIONS: [&str; 19] = [
-    "builder",
-    "command",
-    "cpu-period",
-    "cpu-quota",
-    "cpu-shares",
-    "cpus",
-    "cpuset-cpus",
-    "cpuset-mems",
-    "env",
-    "gpus",
-    "memory",
-    "memory-reservation",
-    "memory-swap",
-    "memory-swappiness",
-    "pids-limit",
-    "platform",
-    "shm-size",
-    "ulimit",
-    "workdir",
-];
-
-/// The long name of a `docker run` option: no dashes in front, `-` for `_`, lower case.
-#[must_use]
-pub fn container_option(name: &str) -> String {
-    let name = name.trim_start_matches('-').replace('_', "-");
-    // One-letter options are case-sensitive: `-P` publishes, `-p` publishes one port.
-    let long = match name.as_str() {
-        "e" => "env",
-        "m" => "memory",
-        "w" => "workdir",
-        "v" => "volume",
-        "c" => "cpu-shares",
-        "u" => "user",
-        "p" => "publish",
-        "P" => "publish-all",
-        "h" => "hostname",
-        "l" => "label",
-        "net" => "network",
-        "i" => "interactive",
-        "t" => "tty",
-        "d" => "detach",
-        _ => return name.to_ascii_lowercase(),
-    };
-    long.to_owned()
-}
-
 impl Rule<'_> {
     fn allows(&self, path: &str) -> bool {
         self.policy.allowed_overrides.iter().any(|root| is_below(path, root))
@@ -171,21 +124,32 @@ impl Rule<'_> {
 
     fn container(&self, args: &Map<String, Value>) -> Result<(), PolicyError> {
         for (key, value) in args {
-            let option = container_option(key);
             let path = child("", key);
-            if self.allows(&path) || self.allows(&child("", &option)) {
+            let option = docker_options::find(key);
+            let long = option.map_or(key.as_str(), |option| option.name);
+            if self.allows(&path) || self.allows(&child("", long)) {
                 continue;
             }
-            match option.as_str() {
-                "builder" if !value.is_object() => self.wrong(&path, "a map", value)?,
-                "builder" => {}
-                "env" => self.env(&path, value)?,
-                option if !CONTAINER_OPTIONS.contains(&option) => {
-                    self.refuse(&path, format!("submitters may set {}", CONTAINER_OPTIONS.join(", ")))?
+            match (key.as_str(), option) {
+                ("builder", _) if !value.is_object() => self.wrong(&path, "a map", value)?,
+                ("builder", _) => {}
+                ("command", _) => self.scalars(&path, value)?,
+                (_, Some(option)) if option.name == "env" => self.env(&path, value)?,
+                (_, Some(option)) if option.submitter => match option.shape {
+                    Shape::Many | Shape::Pairs => self.scalars(&path, value)?,
+                    Shape::One | Shape::Flag if !is_word(value) => self.wrong(&path, "a string or a number", value)?,
+                    Shape::One | Shape::Flag => {}
+                },
+                (_, Some(_)) => self.refuse(&path, format!("submitters may set {}", submitter_options()))?,
+                (_, None) => {
+                    let meant = docker_options::suggest(key)
+                        .map_or_else(String::new, |name| format!(" (did you mean `{name}`?)"));
+                    let known = submitter_options();
+                    self.refuse(
+                        &path,
+                        format!("it is no option of `docker run`{meant}; submitters may set {known}"),
+                    )?;
                 }
-                "ulimit" | "command" => self.scalars(&path, value)?,
-                _ if !is_word(value) => self.wrong(&path, "a string or a number", value)?,
-                _ => {}
             }
         }
         Ok(())
@@ -269,6 +233,19 @@ impl Rule<'_> {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
         }
     }
+}
+
+/// What a submitter may set of a container, for messages.
+fn submitter_options() -> String {
+    let options = docker_options::OPTIONS
+        .iter()
+        .filter(|option| option.submitter)
+        .map(|option| option.name);
+    docker_options::OTHER_KEYS
+        .into_iter()
+        .chain(options)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// A string or a number.
