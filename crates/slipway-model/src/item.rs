@@ -115,7 +115,7 @@ pub struct Failure {
 pub struct ItemFacts {
     /// Its state.
     pub state: ItemState,
-    /// The number of leases so far.
+    /// Goes up with every lease and every return to the queue.
     pub epoch: i64,
     /// The attempt for which a start was durably recorded by our agent, if it is the current one.
     pub start_recorded: bool,
@@ -136,9 +136,9 @@ pub enum ItemEvent {
     Succeed,
     /// The workload ended badly or could not be started.
     Fail,
-    /// Heartbeats stopped.
+    /// Heartbeats stopped, or neither the agent nor the run is heard after an acknowledgement.
     Crash,
-    /// A heartbeat came after a crash was assumed.
+    /// A heartbeat, or `wandb.init`, came after a crash was assumed.
     Revive,
     /// A user cancels it, or the stopped workload has ended.
     Kill,
@@ -179,7 +179,8 @@ pub enum Effect {
     None,
     /// The state changes.
     To(ItemState),
-    /// Back to the queue; the lease ends. `new_attempt`: the next start is another attempt.
+    /// Back to the queue with a new epoch: the lease ends, and with it what its holder may say.
+    /// `new_attempt`: the next start is another attempt.
     Requeue {
         /// Whether the attempt counter goes up.
         new_attempt: bool,
@@ -189,7 +190,8 @@ pub enum Effect {
 /// Why an event is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The handle carries an older epoch: another agent, or nobody, holds the item now.
+    /// The handle carries an older epoch, or the agent was replaced: another agent, or nobody, holds
+    /// the item now.
     #[error("the lease has ended: another agent may hold the item")]
     Stale,
     /// The event does not happen in this state.

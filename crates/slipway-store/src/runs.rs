@@ -617,7 +617,11 @@ impl<'a> Named<'a> {
 
 /// Makes the runs of acknowledged items, pending, where they do not exist, and ties each to its item.
 /// Part of the transaction that records the acknowledgement.
-pub(crate) fn ensure_pending(tx: &mut dyn Tx, named: &[Named<'_>], now: Millis) -> Result<()> {
+///
+/// A run that exists is an item's if an earlier attempt made it, or if the item's spec names it,
+/// which the pusher had to be allowed. Returns the items that named somebody else's run: an agent
+/// may not lead an item, and the run key that comes with it, to a run of its choice.
+pub(crate) fn ensure_pending(tx: &mut dyn Tx, named: &[Named<'_>], now: Millis) -> Result<Vec<ItemId>> {
     let mut projects: HashMap<(&str, &str), Project> = HashMap::new();
     for one in named {
         check_run_id(&one.run.run)?;
@@ -629,18 +633,23 @@ pub(crate) fn ensure_pending(tx: &mut dyn Tx, named: &[Named<'_>], now: Millis) 
         .iter()
         .filter_map(|one| Some((projects.get(&one.project())?, one)))
         .collect();
+    let mut taken = Vec::new();
     for one in rows::insert_pending(tx, &fresh, now)? {
-        // A later attempt, or a run that is resumed.
         let core = require(tx, one.run)?;
-        if core.item != Some(one.item) {
-            let tied = Core {
-                item: Some(one.item),
-                ..core
-            };
-            rows::update(tx, &tied)?;
+        if core.item == Some(one.item) {
+            continue;
         }
+        if items::named_by_spec(tx, one.item)?.as_deref() != Some(one.run.run.as_str()) {
+            taken.push(one.item);
+            continue;
+        }
+        let tied = Core {
+            item: Some(one.item),
+            ..core
+        };
+        rows::update(tx, &tied)?;
     }
-    Ok(())
+    Ok(taken)
 }
 
 /// Ends runs whose items ended, unless a run reported its own end. Part of the transaction that ends

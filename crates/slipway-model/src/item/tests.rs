@@ -176,6 +176,7 @@ impl Model {
             Effect::To(state) => item.facts.state = state,
             Effect::Requeue { .. } => {
                 item.facts.state = ItemState::Pending;
+                item.facts.epoch += 1;
                 item.facts.start_recorded = false;
                 item.live_starts = 0;
                 item.holder = None;
@@ -274,6 +275,7 @@ proptest! {
                     .filter(|belief| belief.contains(&(index, item.facts.epoch)))
                     .count();
                 prop_assert!(holders <= 1, "one epoch is one agent's");
+                prop_assert!(holders == 0 || item.facts.state != ItemState::Pending, "a waiting item is nobody's");
                 prop_assert!(item.live_starts <= 1, "an attempt starts at most once");
                 prop_assert!(!item.facts.state.is_held() || item.holder.is_some(), "a held item has a holder");
             }

@@ -78,3 +78,15 @@ pub(crate) fn next_numbers(tx: &mut dyn Tx, table: &str, count: usize) -> Result
         }
     }
 }
+
+/// Takes one number of a table for something else than a row: no row will bear it.
+///
+/// # Errors
+/// If the database refuses or is away, or the table has never had a row.
+pub(crate) fn next_number(tx: &mut dyn Tx, table: &str) -> Result<i64> {
+    let sql = match tx.dialect() {
+        Dialect::Sqlite => "UPDATE sqlite_sequence SET seq = seq + 1 WHERE name = $1 RETURNING seq",
+        Dialect::Postgres => "SELECT nextval(pg_get_serial_sequence($1, 'id'))",
+    };
+    tx.query_one(sql, params![table])?.i64(0)
+}

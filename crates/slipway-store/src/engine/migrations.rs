@@ -21,6 +21,7 @@ const CONTROL: &[(&str, &str)] = &[
         "V4__artifacts",
         include_str!("../../migrations/control/V4__artifacts.sql"),
     ),
+    ("V5__place", include_str!("../../migrations/control/V5__place.sql")),
 ];
 
 const RUN_DATA: &[(&str, &str)] = &[("V1__lines", include_str!("../../migrations/run_data/V1__lines.sql"))];

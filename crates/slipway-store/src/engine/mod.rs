@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::options::{Database, Options};
 use crate::{Store, failpoint};
 
-pub(crate) use bulk::{insert_all, next_numbers};
+pub(crate) use bulk::{insert_all, next_number, next_numbers};
 pub use value::{Row, Value};
 
 use job::{Job, Task};

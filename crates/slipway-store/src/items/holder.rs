@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 
 use slipway_model::Millis;
 use slipway_model::id::{AgentId, ItemId, LeaseHandle, QueueId, RunName};
-use slipway_model::item::{Effect, Failure, ItemEvent, ItemState, LEASE_TERM, MAX_PREEMPTIONS, Refusal, transition};
+use slipway_model::item::{CRASH_TERM, Effect, Failure, ItemEvent, ItemState, LEASE_TERM, MAX_PREEMPTIONS, Refusal};
 
-use super::step::{self, Answer, Batch, End, Stale};
+use super::step::{self, Answer, Batch, End, Known, Stale};
 use super::{Acked, Leased, Outcome, Report, ReturnCause, row};
-use crate::engine::{Dialect, Field, Lane, Tx, Value, params};
+use crate::engine::{Dialect, Field, Lane, Tx, Value, next_number, params};
 use crate::events::{self, NewEvent};
 use crate::{Result, Store, agents, runs};
 
@@ -31,10 +31,11 @@ fn claim(tx: &mut dyn Tx, request: &Request, queue: QueueId, limit: usize) -> Re
     let rows = tx.query(
         &format!(
             "WITH ready AS MATERIALIZED (SELECT entity_id, id FROM items WHERE queue_id = $2 AND entity_id = $1 \
-             AND state = 0 ORDER BY priority, id LIMIT $3{skip}) \
+             AND state = 0 ORDER BY priority, COALESCE(place, id) LIMIT $3{skip}) \
              UPDATE items SET state = 1, epoch = epoch + 1, agent_entity_id = $4, agent_id = $5, managed = $6, \
              leased_at = $7, deadline = $8 FROM ready \
-             WHERE items.entity_id = ready.entity_id AND items.id = ready.id RETURNING items.id, items.priority"
+             WHERE items.entity_id = ready.entity_id AND items.id = ready.id \
+             RETURNING items.id, items.priority, COALESCE(items.place, items.id)"
         ),
         params![
             queue.entity,
@@ -50,12 +51,12 @@ fn claim(tx: &mut dyn Tx, request: &Request, queue: QueueId, limit: usize) -> Re
     // The order of RETURNING is nobody's promise.
     let mut taken = rows
         .iter()
-        .map(|row| Ok((row.i64(1)?, row.i64(0)?)))
+        .map(|row| Ok((row.i64(1)?, row.i64(2)?, row.i64(0)?)))
         .collect::<Result<Vec<_>>>()?;
     taken.sort_unstable();
     Ok(taken
         .into_iter()
-        .map(|(_, number)| ItemId {
+        .map(|(.., number)| ItemId {
             entity: queue.entity,
             number,
         })
@@ -172,21 +173,22 @@ fn lease(tx: &mut dyn Tx, request: &Request, queues: &[QueueId], limit: usize, t
         .collect())
 }
 
-fn ack(tx: &mut dyn Tx, acks: &[(LeaseHandle, RunName)], now: Millis) -> Result<Vec<Acked>> {
+fn ack(tx: &mut dyn Tx, holder: Option<AgentId>, acks: &[(LeaseHandle, RunName)], now: Millis) -> Result<Vec<Acked>> {
     let handles: Vec<LeaseHandle> = acks.iter().map(|(handle, _)| *handle).collect();
     let batch = Batch {
-        // An agent that records no starts may have started: its lease no longer runs out.
+        // An agent that records no starts may have started: its lease no longer runs out, but the
+        // clock asks now and then whether anybody is still heard from.
         set: "state = 2, run_entity = r.run_entity, run_project = r.run_project, run_id = r.run_id, \
-              deadline = CASE WHEN items.managed = 1 THEN CAST($2 AS BIGINT) END",
+              deadline = CASE WHEN items.managed = 1 THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END",
         guard: "items.state = 1",
         fields: &[
             ("run_entity", Field::Text),
             ("run_project", Field::Text),
             ("run_id", Field::Text),
         ],
-        params: vec![Value::from(now + LEASE_TERM)],
+        params: vec![Value::from(now + LEASE_TERM), Value::from(now + CRASH_TERM)],
     };
-    let mut moved = step::update(tx, batch, &handles, |place| {
+    let mut moved = step::update(tx, batch, holder, &handles, |place| {
         acks.get(place).map_or_else(Vec::new, |(_, run)| {
             vec![
                 run.entity.as_str().into(),
@@ -207,17 +209,24 @@ fn ack(tx: &mut dyn Tx, acks: &[(LeaseHandle, RunName)], now: Millis) -> Result<
             })
         })
         .collect();
-    runs::ensure_pending(tx, &named, now)?;
+    let taken = runs::ensure_pending(tx, &named, now)?;
+    for item in &taken {
+        unack(tx, *item, now)?;
+    }
     let mut record = Vec::with_capacity(moved.len());
     let mut answers = Vec::with_capacity(acks.len());
     for (handle, run) in acks {
+        if taken.contains(&handle.item) {
+            answers.push(Acked::RunTaken);
+            continue;
+        }
         if let Some(item) = moved.remove(&handle.item) {
             let detail = serde_json::json!({"run": run.to_string(), "attempt": item.attempt}).to_string();
             record.push(item.event("acked", detail));
             answers.push(Acked::Yes);
             continue;
         }
-        let answer = match step::unmoved(tx, *handle, &ItemEvent::Ack, Stale::Ignore, now)? {
+        let answer = match step::unmoved(tx, holder, *handle, &ItemEvent::Ack, Stale::Ignore, now)? {
             Err(refusal) => Acked::No(refusal),
             Ok(()) => {
                 let item = row::require(tx, handle.item)?;
@@ -234,59 +243,68 @@ fn ack(tx: &mut dyn Tx, acks: &[(LeaseHandle, RunName)], now: Millis) -> Result<
     Ok(answers)
 }
 
+/// Takes back the acknowledgement that this transaction has made of an item, whose run turned out to
+/// be somebody else's. Nearly every acknowledgement names a new run, and looking first would cost
+/// all of them a statement.
+fn unack(tx: &mut dyn Tx, item: ItemId, now: Millis) -> Result<()> {
+    tx.execute(
+        "UPDATE items SET state = 1, run_entity = NULL, run_project = NULL, run_id = NULL, deadline = $3 \
+         WHERE entity_id = $1 AND id = $2",
+        params![item.entity, item.number, now + LEASE_TERM],
+    )
+    .map(drop)
+}
+
 /// A batch without fields of its own, recorded as `kind`.
 fn advance(
     tx: &mut dyn Tx,
+    holder: Option<AgentId>,
     handles: &[LeaseHandle],
     batch: Batch<'_>,
     event: &ItemEvent,
     kind: &'static str,
     now: Millis,
 ) -> Result<Vec<Answer<()>>> {
-    let moved = step::update(tx, batch, handles, |_| Vec::new())?;
+    let moved = step::update(tx, batch, holder, handles, |_| Vec::new())?;
     let record: Vec<NewEvent> = handles
         .iter()
         .filter_map(|handle| moved.get(&handle.item))
         .map(|item| item.event(kind, serde_json::json!({"attempt": item.attempt}).to_string()))
         .collect();
     events::append(tx, now, &record)?;
-    step::answers(tx, handles, moved, |_| *event, Stale::Ignore, now)
+    step::answers(tx, holder, handles, moved, |_| *event, Stale::Ignore, now)
 }
 
 fn renew(tx: &mut dyn Tx, agent: AgentId, handles: &[LeaseHandle], now: Millis) -> Result<Vec<Answer<bool>>> {
-    // The signs keep SQLite from going through all that the agent holds, once per handle.
-    const HELD: &str = "items.state IN (1, 2, 3) AND +items.agent_entity_id = $2 AND +items.agent_id = $3";
-    let holder = || vec![Value::from(agent.entity), Value::from(agent.number)];
+    const HELD: &str = "items.state IN (1, 2, 3)";
     let found = Batch {
         set: "lost_since = NULL",
         guard: &format!("{HELD} AND items.lost_since IS NOT NULL"),
         fields: &[],
-        params: holder(),
+        params: Vec::new(),
     };
-    let found = step::update(tx, found, handles, |_| Vec::new())?;
+    let found = step::update(tx, found, Some(agent), handles, |_| Vec::new())?;
     let record: Vec<NewEvent> = found
         .values()
         .map(|item| item.event("found", "{}".to_owned()))
         .collect();
     events::append(tx, now, &record)?;
 
-    let mut params = holder();
-    params.push(Value::from(now + LEASE_TERM));
     let renewed = Batch {
-        set: "deadline = CASE WHEN items.deadline IS NULL THEN NULL ELSE CAST($4 AS BIGINT) END",
+        set: "deadline = CASE WHEN items.deadline IS NULL THEN NULL ELSE CAST($2 AS BIGINT) END",
         guard: HELD,
         fields: &[],
-        params,
+        params: vec![Value::from(now + LEASE_TERM)],
     };
-    let renewed = step::update(tx, renewed, handles, |_| Vec::new())?;
+    let renewed = step::update(tx, renewed, Some(agent), handles, |_| Vec::new())?;
     handles
         .iter()
         .map(|handle| {
             if let Some(item) = renewed.get(&handle.item) {
                 return Ok(Ok(item.stop_requested));
             }
-            Ok(Err(match step::facts(tx, handle.item)? {
-                Some((facts, _)) if facts.epoch == handle.epoch && !facts.state.is_held() => {
+            Ok(Err(match step::known(tx, handle.item)? {
+                Some(Known { facts, .. }) if facts.epoch == handle.epoch && !facts.state.is_held() => {
                     Refusal::State(facts.state)
                 }
                 _ => Refusal::Stale,
@@ -304,7 +322,7 @@ const fn ending(outcome: &Outcome) -> (ItemEvent, ItemState) {
     }
 }
 
-fn finish(tx: &mut dyn Tx, reports: &[Report], now: Millis) -> Result<Vec<Answer<()>>> {
+fn finish(tx: &mut dyn Tx, holder: Option<AgentId>, reports: &[Report], now: Millis) -> Result<Vec<Answer<()>>> {
     let handles: Vec<LeaseHandle> = reports.iter().map(|report| report.handle).collect();
     let failures = reports
         .iter()
@@ -317,7 +335,7 @@ fn finish(tx: &mut dyn Tx, reports: &[Report], now: Millis) -> Result<Vec<Answer
         set: "state = r.state, deadline = NULL, lost_since = NULL, ended_at = $2, \
               failure = COALESCE(r.failure, items.failure), exit_code = r.exit_code",
         guard: "((r.state = 4 AND items.state IN (2, 3, 6)) OR (r.state = 5 AND items.state IN (1, 2, 3, 6)) \
-                OR (r.state = 7 AND items.state IN (0, 1, 2, 3, 6)))",
+                OR (r.state = 7 AND items.state IN (1, 2, 3, 6)))",
         fields: &[
             ("state", Field::Int),
             ("exit_code", Field::Int),
@@ -325,7 +343,7 @@ fn finish(tx: &mut dyn Tx, reports: &[Report], now: Millis) -> Result<Vec<Answer
         ],
         params: vec![Value::from(now)],
     };
-    let moved = step::update(tx, batch, &handles, |place| {
+    let moved = step::update(tx, batch, holder, &handles, |place| {
         reports.get(place).map_or_else(Vec::new, |report| {
             vec![
                 ending(&report.outcome).1.code().into(),
@@ -358,10 +376,16 @@ fn finish(tx: &mut dyn Tx, reports: &[Report], now: Millis) -> Result<Vec<Answer
             .get(place)
             .map_or(ItemEvent::Fail, |report| ending(&report.outcome).0)
     };
-    step::answers(tx, &handles, moved, event, Stale::Note("finish"), now)
+    step::answers(tx, holder, &handles, moved, event, Stale::Note("finish"), now)
 }
 
-fn hand_back(tx: &mut dyn Tx, handle: LeaseHandle, cause: ReturnCause, now: Millis) -> Result<Answer<()>> {
+fn hand_back(
+    tx: &mut dyn Tx,
+    holder: Option<AgentId>,
+    handle: LeaseHandle,
+    cause: ReturnCause,
+    now: Millis,
+) -> Result<Answer<()>> {
     let (event, why) = match cause {
         ReturnCause::Released => (ItemEvent::Release, "released"),
         ReturnCause::Absent => (ItemEvent::ReportAbsent, "absent"),
@@ -371,10 +395,10 @@ fn hand_back(tx: &mut dyn Tx, handle: LeaseHandle, cause: ReturnCause, now: Mill
     let Some(item) = row::find(tx, handle.item)? else {
         return Ok(Err(Refusal::Stale));
     };
-    let new_attempt = match transition(item.facts(), &event, Some(handle.epoch)) {
+    let new_attempt = match step::decide(item.facts(), item.agent, holder, &event, handle.epoch) {
         Ok(Effect::Requeue { new_attempt }) => new_attempt,
         Ok(Effect::None | Effect::To(_)) => return Ok(Ok(())),
-        Err(_) => return step::unmoved(tx, handle, &event, Stale::Note("return"), now),
+        Err(_) => return step::unmoved(tx, holder, handle, &event, Stale::Note("return"), now),
     };
     if cause == ReturnCause::Preempted {
         if item.preemptions >= MAX_PREEMPTIONS {
@@ -395,15 +419,23 @@ fn hand_back(tx: &mut dyn Tx, handle: LeaseHandle, cause: ReturnCause, now: Mill
             };
             return step::end(tx, &item, &failed, now).map(Ok);
         }
+        // It has had its turn, and goes to the end of its priority.
+        let place = next_number(tx, "items")?;
         tx.execute(
-            "UPDATE items SET preemptions = preemptions + 1 WHERE entity_id = $1 AND id = $2",
-            params![item.id.entity, item.id.number],
+            "UPDATE items SET preemptions = preemptions + 1, place = $3 WHERE entity_id = $1 AND id = $2",
+            params![item.id.entity, item.id.number, place],
         )?;
     }
     step::requeue(tx, &item, new_attempt, why, now).map(|_| Ok(()))
 }
 
-fn warn(tx: &mut dyn Tx, handle: LeaseHandle, warning: &Failure, now: Millis) -> Result<Answer<()>> {
+fn warn(
+    tx: &mut dyn Tx,
+    holder: Option<AgentId>,
+    handle: LeaseHandle,
+    warning: &Failure,
+    now: Millis,
+) -> Result<Answer<()>> {
     let batch = Batch {
         set: "warning = r.warning",
         guard: "items.state <> 0",
@@ -411,16 +443,19 @@ fn warn(tx: &mut dyn Tx, handle: LeaseHandle, warning: &Failure, now: Millis) ->
         params: Vec::new(),
     };
     let text = step::failure_text(warning)?;
-    let moved = step::update(tx, batch, &[handle], |_| vec![text.as_str().into()])?;
+    let moved = step::update(tx, batch, holder, &[handle], |_| vec![text.as_str().into()])?;
     match moved.get(&handle.item) {
         Some(item) => {
             events::append(tx, now, &[item.event("warning", step::end_detail(Some(warning), None))])?;
             Ok(Ok(()))
         }
-        None => step::unmoved(tx, handle, &ItemEvent::Start, Stale::Note("warning"), now),
+        None => step::unmoved(tx, holder, handle, &ItemEvent::Start, Stale::Note("warning"), now),
     }
 }
 
+/// Who calls: where an operation takes a `holder`, an item that another agent holds is stale for it,
+/// also with the current epoch, which a successor of the same name takes over. `None` is a client
+/// that does not say which agent it is; only the epoch fences it.
 impl Store {
     /// Leases up to `limit` items (at most [`MAX_LEASE`]) from these queues, taking them in turn;
     /// each queue in order of priority, then submission. Nothing from paused queues or for agents
@@ -448,15 +483,27 @@ impl Store {
     }
 
     /// Names the run of each item; idempotent per handle and run. Makes the run, pending, if it
-    /// does not exist, attributed to the item's author.
-    pub async fn ack(&self, acks: Vec<(LeaseHandle, RunName)>, now: Millis) -> Result<Vec<Acked>> {
+    /// does not exist, attributed to the item's author. A run that exists must be that of an earlier
+    /// attempt, or be named by the item's spec.
+    pub async fn ack(
+        &self,
+        holder: Option<AgentId>,
+        acks: Vec<(LeaseHandle, RunName)>,
+        now: Millis,
+    ) -> Result<Vec<Acked>> {
         let now = self.clock(now);
-        self.write(Lane::Control, "ack", move |tx| ack(tx, &acks, now)).await
+        self.write(Lane::Control, "ack", move |tx| ack(tx, holder, &acks, now))
+            .await
     }
 
     /// Records, before the workload is created, that each item's attempt starts. Idempotent per
     /// handle.
-    pub async fn start(&self, handles: Vec<LeaseHandle>, now: Millis) -> Result<Vec<std::result::Result<(), Refusal>>> {
+    pub async fn start(
+        &self,
+        holder: Option<AgentId>,
+        handles: Vec<LeaseHandle>,
+        now: Millis,
+    ) -> Result<Vec<std::result::Result<(), Refusal>>> {
         let now = self.clock(now);
         self.write(Lane::Control, "start", move |tx| {
             let batch = Batch {
@@ -465,7 +512,7 @@ impl Store {
                 fields: &[],
                 params: Vec::new(),
             };
-            advance(tx, &handles, batch, &ItemEvent::Start, "started", now)
+            advance(tx, holder, &handles, batch, &ItemEvent::Start, "started", now)
         })
         .await
     }
@@ -473,18 +520,20 @@ impl Store {
     /// Notes that the workload runs (our agent) and moves the item to running.
     pub async fn running(
         &self,
+        holder: Option<AgentId>,
         handles: Vec<LeaseHandle>,
         now: Millis,
     ) -> Result<Vec<std::result::Result<(), Refusal>>> {
         let now = self.clock(now);
         self.write(Lane::Control, "running", move |tx| {
             let batch = Batch {
-                set: "state = 3, started_at = COALESCE(items.started_at, CAST($2 AS BIGINT)), warning = NULL",
+                set: "state = 3, started_at = COALESCE(items.started_at, CAST($2 AS BIGINT)), warning = NULL, \
+                      deadline = CASE WHEN items.managed = 1 THEN items.deadline END",
                 guard: "items.state = 2",
                 fields: &[],
                 params: vec![Value::from(now)],
             };
-            advance(tx, &handles, batch, &ItemEvent::RunStarted, "running", now)
+            advance(tx, holder, &handles, batch, &ItemEvent::RunStarted, "running", now)
         })
         .await
     }
@@ -504,28 +553,38 @@ impl Store {
 
     /// Ends items by the report of the agent that holds them, and their runs, unless the run
     /// reported its own end. A stale report changes nothing but the item's record.
-    pub async fn finish(&self, reports: Vec<Report>, now: Millis) -> Result<Vec<std::result::Result<(), Refusal>>> {
+    pub async fn finish(
+        &self,
+        holder: Option<AgentId>,
+        reports: Vec<Report>,
+        now: Millis,
+    ) -> Result<Vec<std::result::Result<(), Refusal>>> {
         let now = self.clock(now);
-        self.write(Lane::Control, "finish", move |tx| finish(tx, &reports, now))
+        self.write(Lane::Control, "finish", move |tx| finish(tx, holder, &reports, now))
             .await
     }
 
-    /// Gives an item back. One that somebody asked to stop ends as killed instead.
+    /// Gives an item back: to its old place, or after a preemption to the end of its priority. One
+    /// that somebody asked to stop ends as killed instead.
     pub async fn hand_back(
         &self,
+        holder: Option<AgentId>,
         handle: LeaseHandle,
         cause: ReturnCause,
         now: Millis,
     ) -> Result<std::result::Result<(), Refusal>> {
         let now = self.clock(now);
-        self.write(Lane::Control, "hand-back", move |tx| hand_back(tx, handle, cause, now))
-            .await
+        self.write(Lane::Control, "hand-back", move |tx| {
+            hand_back(tx, holder, handle, cause, now)
+        })
+        .await
     }
 
-    /// Fails an item by the report of any agent. A stale handle changes nothing but the item's
-    /// record, and answers `Ok(Err(Stale))`.
+    /// Fails an item by its holder's report. A stale handle changes nothing but the item's record,
+    /// and answers `Ok(Err(Stale))`.
     pub async fn fail(
         &self,
+        holder: Option<AgentId>,
         handle: LeaseHandle,
         failure: Failure,
         now: Millis,
@@ -535,19 +594,20 @@ impl Store {
             outcome: Outcome::Failed(failure),
             exit_code: None,
         };
-        let answers = self.finish(vec![report], now).await?;
+        let answers = self.finish(holder, vec![report], now).await?;
         Ok(answers.into_iter().next().unwrap_or(Err(Refusal::Stale)))
     }
 
     /// Attaches a warning to an item that was handed out.
     pub async fn warn(
         &self,
+        holder: Option<AgentId>,
         handle: LeaseHandle,
         warning: Failure,
         now: Millis,
     ) -> Result<std::result::Result<(), Refusal>> {
         let now = self.clock(now);
-        self.write(Lane::Control, "warn", move |tx| warn(tx, handle, &warning, now))
+        self.write(Lane::Control, "warn", move |tx| warn(tx, holder, handle, &warning, now))
             .await
     }
 }

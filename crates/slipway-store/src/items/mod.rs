@@ -28,6 +28,7 @@ use slipway_model::priority::Priority;
 pub use holder::MAX_LEASE;
 pub(crate) use people::stop_with_run;
 pub use push::{ABSORPTION_TERM, IDEMPOTENCY_TERM, MAX_IDEMPOTENCY_KEY};
+pub(crate) use read::named_by_spec;
 pub(crate) use run::{RunChange, run_changed};
 
 /// An item as stored.
@@ -39,7 +40,7 @@ pub struct Item {
     pub queue: QueueId,
     /// The state.
     pub state: ItemState,
-    /// The number of leases so far.
+    /// Goes up with every lease and every return to the queue.
     pub epoch: i64,
     /// The attempt: 1, and one more for each requeue after a start.
     pub attempt: i64,
@@ -134,6 +135,8 @@ pub enum Acked {
     Yes,
     /// The handle is stale, or the item is acknowledged with another run.
     No(Refusal),
+    /// The run exists, and is neither this item's nor named by its spec. The lease goes on.
+    RunTaken,
 }
 
 /// How a workload ended, as our agent saw it.
@@ -195,6 +198,8 @@ pub struct Ticked {
     pub lost: Vec<ItemId>,
     /// Items that failed because their agent stayed lost.
     pub failed: Vec<ItemId>,
+    /// Acknowledged items that count as crashed, because neither their agent nor their run is heard.
+    pub unheard: Vec<ItemId>,
     /// Runs that count as crashed from now on.
     pub crashed: Vec<RunName>,
     /// How much time passed in which no server could have been heard; every term was extended.

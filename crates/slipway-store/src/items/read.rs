@@ -2,10 +2,11 @@
 
 use slipway_model::id::{ItemId, QueueId};
 use slipway_model::item::ItemState;
+use slipway_model::spec::LaunchSpec;
 
 use super::{Item, ItemFilter, row};
 use crate::engine::{Field, Lane, Tx, Value, params};
-use crate::{Page, Result, Store};
+use crate::{Error, Page, Result, Store};
 
 /// A clause and its parameters.
 fn clause(filter: &ItemFilter, after: Option<i64>, limit: i64) -> (String, Vec<Value>) {
@@ -67,7 +68,7 @@ fn one_more(limit: usize) -> i64 {
 
 fn position(tx: &mut dyn Tx, id: ItemId) -> Result<Option<u64>> {
     let Some(row) = tx.query_opt(
-        "SELECT queue_id, priority FROM items WHERE entity_id = $1 AND id = $2 AND state = 0",
+        "SELECT queue_id, priority, COALESCE(place, id) FROM items WHERE entity_id = $1 AND id = $2 AND state = 0",
         params![id.entity, id.number],
     )?
     else {
@@ -76,10 +77,18 @@ fn position(tx: &mut dyn Tx, id: ItemId) -> Result<Option<u64>> {
     let before = tx.query_one(
         "SELECT (SELECT COUNT(*) FROM items WHERE entity_id = $1 AND queue_id = $2 AND state = 0 AND priority < $3) \
          + (SELECT COUNT(*) FROM items WHERE entity_id = $1 AND queue_id = $2 AND state = 0 AND priority = $3 \
-         AND id < $4)",
-        params![id.entity, row.i64(0)?, row.i64(1)?, id.number],
+         AND COALESCE(place, id) < $4)",
+        params![id.entity, row.i64(0)?, row.i64(1)?, row.i64(2)?],
     )?;
     Ok(u64::try_from(before.i64(0)?).ok().map(|before| before + 1))
+}
+
+/// The id of the run that an item's spec names, if it names one.
+pub(crate) fn named_by_spec(tx: &mut dyn Tx, id: ItemId) -> Result<Option<String>> {
+    let item = row::require(tx, id)?;
+    let spec = LaunchSpec::parse(&item.spec)
+        .map_err(|error| Error::Internal(format!("the spec of item {id} is damaged: {error}")))?;
+    Ok(spec.run_id().map(str::to_owned))
 }
 
 impl Store {
@@ -135,8 +144,8 @@ impl Store {
             let rows = row::select(
                 tx,
                 &format!(
-                    "WHERE i.entity_id = $1 AND i.queue_id = $2 AND i.state = {} ORDER BY i.priority, i.id \
-                     LIMIT $3 OFFSET $4",
+                    "WHERE i.entity_id = $1 AND i.queue_id = $2 AND i.state = {} \
+                     ORDER BY i.priority, COALESCE(i.place, i.id) LIMIT $3 OFFSET $4",
                     ItemState::Pending.code()
                 ),
                 params![

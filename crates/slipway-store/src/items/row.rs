@@ -92,6 +92,7 @@ fn read(row: &Row) -> Result<Item> {
     let entity = row.i64(0)?;
     let state = state(row.i64(3)?)?;
     let lost_since = row.opt_i64(20)?;
+    let managed = row.bool(17)?;
     Ok(Item {
         id: ItemId {
             entity,
@@ -112,9 +113,12 @@ fn read(row: &Row) -> Result<Item> {
         pushed_by_key: row.i64(11)?,
         run: run(row, 12)?,
         agent: agent(row, 15)?,
-        managed: row.bool(17)?,
-        // Of a lost item the column says when it fails, not when a lease ends.
-        lease_expires_at: row.opt_i64(18)?.filter(|_| lost_since.is_none()),
+        managed,
+        // Of a lost item the column says when it fails, and of one whose agent renews nothing when
+        // the clock looks at it again.
+        lease_expires_at: row
+            .opt_i64(18)?
+            .filter(|_| lost_since.is_none() && (managed || state == ItemState::Leased)),
         start_recorded: row.bool(19)?,
         lost_since,
         stop_requested: row.bool(21)?,

@@ -30,8 +30,10 @@ pub(crate) enum RunChange {
     Revived,
 }
 
-fn event_of(change: RunChange) -> ItemEvent {
+fn event_of(change: RunChange, state: ItemState) -> ItemEvent {
     match change {
+        // The first word of a run whose agent was lost before it.
+        RunChange::Started if state == ItemState::Crashed => ItemEvent::Revive,
         RunChange::Started => ItemEvent::RunStarted,
         RunChange::Ended { exit_code: 0, .. } => ItemEvent::Succeed,
         RunChange::Ended { stopped: true, .. } => ItemEvent::Kill,
@@ -51,17 +53,18 @@ pub(crate) fn run_changed(tx: &mut dyn Tx, item: ItemId, change: RunChange, now:
     if item.managed && item.state.is_held() && change != RunChange::Started {
         return Ok(false);
     }
-    let Ok(Effect::To(state)) = transition(item.facts(), &event_of(change), None) else {
+    let Ok(Effect::To(state)) = transition(item.facts(), &event_of(change, item.state), None) else {
         return Ok(false);
     };
     match state {
         ItemState::Running => {
             tx.execute(
                 "UPDATE items SET state = 3, started_at = COALESCE(started_at, CAST($3 AS BIGINT)), ended_at = NULL, \
-                 warning = NULL WHERE entity_id = $1 AND id = $2",
+                 failure = NULL, warning = NULL, deadline = CASE WHEN managed = 1 THEN deadline END \
+                 WHERE entity_id = $1 AND id = $2",
                 params![item.id.entity, item.id.number, now],
             )?;
-            let kind = if change == RunChange::Revived {
+            let kind = if item.state == ItemState::Crashed {
                 "revived"
             } else {
                 "running"

@@ -70,11 +70,12 @@ pub(super) struct Batch<'a> {
     pub(super) params: Vec<Value>,
 }
 
-/// Updates every item whose handle is current and whose state passes the guard, in one statement.
-/// `extra` holds each handle's further fields.
+/// Updates every item whose handle is current, which `holder` holds if the caller said who it is,
+/// and whose state passes the guard, in one statement. `extra` holds each handle's further fields.
 pub(super) fn update(
     tx: &mut dyn Tx,
     batch: Batch<'_>,
+    holder: Option<AgentId>,
     handles: &[LeaseHandle],
     extra: impl Fn(usize) -> Vec<serde_json::Value>,
 ) -> Result<HashMap<ItemId, Moved>> {
@@ -96,9 +97,17 @@ pub(super) fn update(
             record
         })
         .collect();
+    // The signs keep SQLite from going through all that the agent holds, once per handle.
+    let held = holder.map_or_else(String::new, |_| {
+        let first = batch.params.len() + 2;
+        format!(
+            " AND +items.agent_entity_id = ${first} AND +items.agent_id = ${}",
+            first + 1
+        )
+    });
     let sql = format!(
         "UPDATE items SET {} FROM {} AS r WHERE items.entity_id = r.entity_id AND items.id = r.id \
-         AND items.epoch = r.epoch AND {} \
+         AND items.epoch = r.epoch AND {}{held} \
          RETURNING entity_id, id, queue_id, agent_entity_id, agent_id, author, attempt, stop_requested, run_entity, \
          run_project, run_id",
         batch.set,
@@ -108,6 +117,11 @@ pub(super) fn update(
     let sql = qualify(&sql);
     let mut values = vec![Value::from(serde_json::json!(records).to_string())];
     values.extend(batch.params);
+    values.extend(
+        holder
+            .into_iter()
+            .flat_map(|agent| [agent.entity.into(), agent.number.into()]),
+    );
     let mut moved = HashMap::new();
     for row in tx.query(&sql, &values)? {
         let id = ItemId {
@@ -151,6 +165,7 @@ pub(super) enum Stale {
 /// Answers for handles in order: those that moved, and for the others what the state machine says.
 pub(super) fn answers(
     tx: &mut dyn Tx,
+    holder: Option<AgentId>,
     handles: &[LeaseHandle],
     mut moved: HashMap<ItemId, Moved>,
     event: impl Fn(usize) -> ItemEvent,
@@ -162,7 +177,7 @@ pub(super) fn answers(
         .enumerate()
         .map(|(place, handle)| match moved.remove(&handle.item) {
             Some(_) => Ok(Ok(())),
-            None => unmoved(tx, *handle, &event(place), stale, now),
+            None => unmoved(tx, holder, *handle, &event(place), stale, now),
         })
         .collect()
 }
@@ -170,32 +185,57 @@ pub(super) fn answers(
 /// Why a handle's item did not move: nothing to do any more, or a refusal.
 pub(super) fn unmoved(
     tx: &mut dyn Tx,
+    holder: Option<AgentId>,
     handle: LeaseHandle,
     event: &ItemEvent,
     stale: Stale,
     now: Millis,
 ) -> Result<Answer<()>> {
-    let Some((facts, queue)) = facts(tx, handle.item)? else {
+    let Some(known) = known(tx, handle.item)? else {
         return Ok(Err(Refusal::Stale));
     };
-    match transition(facts, event, Some(handle.epoch)) {
+    match decide(known.facts, known.agent, holder, event, handle.epoch) {
         Ok(Effect::None) => Ok(Ok(())),
         Ok(_) => Err(Error::Unavailable(
             "the item changed at the same moment; send the request again".to_owned(),
         )),
         Err(refusal) => {
             if let (Refusal::Stale, Stale::Note(what)) = (refusal, stale) {
-                note_stale(tx, handle, queue, what, now)?;
+                note_stale(tx, handle, known.queue, what, now)?;
             }
             Ok(Err(refusal))
         }
     }
 }
 
-/// What the state machine knows of an item, and the number of its queue.
-pub(super) fn facts(tx: &mut dyn Tx, item: ItemId) -> Result<Option<(ItemFacts, i64)>> {
+/// What the state machine says to a holder's event. While an item goes on, an agent that does not
+/// hold it is as stale as an old epoch: its successor may have taken the item over, epoch and all.
+pub(super) fn decide(
+    facts: ItemFacts,
+    agent: Option<AgentId>,
+    holder: Option<AgentId>,
+    event: &ItemEvent,
+    epoch: i64,
+) -> std::result::Result<Effect, Refusal> {
+    let goes_on = !facts.state.is_terminal() || facts.state == ItemState::Crashed;
+    if goes_on && holder.is_some() && holder != agent {
+        return Err(Refusal::Stale);
+    }
+    transition(facts, event, Some(epoch))
+}
+
+/// What a refusal depends on.
+pub(super) struct Known {
+    pub(super) facts: ItemFacts,
+    pub(super) agent: Option<AgentId>,
+    queue: i64,
+}
+
+/// Reads that, and keeps it from changing until the transaction ends.
+pub(super) fn known(tx: &mut dyn Tx, item: ItemId) -> Result<Option<Known>> {
     let sql = format!(
-        "SELECT state, epoch, start_recorded, queue_id FROM items WHERE entity_id = $1 AND id = $2{}",
+        "SELECT state, epoch, start_recorded, queue_id, agent_entity_id, agent_id FROM items \
+         WHERE entity_id = $1 AND id = $2{}",
         tx.for_update()
     );
     tx.query_opt(&sql, params![item.entity, item.number])?
@@ -205,7 +245,11 @@ pub(super) fn facts(tx: &mut dyn Tx, item: ItemId) -> Result<Option<(ItemFacts, 
                 epoch: row.i64(1)?,
                 start_recorded: row.bool(2)?,
             };
-            Ok((facts, row.i64(3)?))
+            Ok(Known {
+                facts,
+                agent: row::agent(&row, 4)?,
+                queue: row.i64(3)?,
+            })
         })
         .transpose()
 }
@@ -298,8 +342,8 @@ pub(super) fn end(tx: &mut dyn Tx, item: &Item, end: &End<'_>, now: Millis) -> R
     Ok(())
 }
 
-/// Puts an item that this transaction has locked back into its queue. One that somebody asked to
-/// stop ends instead.
+/// Puts an item that this transaction has locked back into its queue, with a new epoch: whoever held
+/// it says nothing about it any more. One that somebody asked to stop ends instead.
 pub(super) fn requeue(tx: &mut dyn Tx, item: &Item, new_attempt: bool, why: &str, now: Millis) -> Result<ItemState> {
     if item.stop_requested {
         let killed = End {
@@ -312,8 +356,9 @@ pub(super) fn requeue(tx: &mut dyn Tx, item: &Item, new_attempt: bool, why: &str
         return Ok(ItemState::Killed);
     }
     tx.execute(
-        "UPDATE items SET state = 0, deadline = NULL, lost_since = NULL, start_recorded = 0, managed = 0, \
-         warning = NULL, started_at = NULL, ended_at = NULL, attempt = attempt + $3 WHERE entity_id = $1 AND id = $2",
+        "UPDATE items SET state = 0, epoch = epoch + 1, deadline = NULL, lost_since = NULL, start_recorded = 0, \
+         managed = 0, failure = NULL, warning = NULL, started_at = NULL, ended_at = NULL, attempt = attempt + $3 \
+         WHERE entity_id = $1 AND id = $2",
         params![item.id.entity, item.id.number, new_attempt],
     )?;
     let attempt = item.attempt + i64::from(new_attempt);

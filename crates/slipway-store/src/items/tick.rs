@@ -95,6 +95,59 @@ fn lost_timeout(tx: &mut dyn Tx, item: &Item) -> Result<Millis> {
         .unwrap_or(AGENT_LOST_TIMEOUT))
 }
 
+/// When an agent last gave a sign of life; `None` if the item names none.
+fn heard_at(tx: &mut dyn Tx, item: &Item) -> Result<Option<Millis>> {
+    let Some(agent) = item.agent else { return Ok(None) };
+    tx.query_opt(
+        "SELECT heartbeat_at FROM agents WHERE entity_id = $1 AND id = $2",
+        params![agent.entity, agent.number],
+    )?
+    .map(|row| row.i64(0))
+    .transpose()
+}
+
+/// Looks at an acknowledged item whose agent records no starts, and whose run has not been heard
+/// from. While the agent lives, it may be at work on it. Once that is silent as well, the item counts
+/// as crashed for as long as the run stays silent. It is not queued again: its job may have started.
+fn look_after(tx: &mut dyn Tx, item: &Item, since: Millis, ticked: &mut Ticked, now: Millis) -> Result<()> {
+    let heard = heard_at(tx, item)?.max(item.leased_at).unwrap_or(now).max(since);
+    if now < heard + CRASH_TERM {
+        return look_again(tx, item, Some(heard + CRASH_TERM));
+    }
+    let failure = Failure {
+        stage: "agent".to_owned(),
+        message: format!(
+            "The agent acknowledged this item and has not been heard from for {} s, nor has the run; if the run \
+             calls wandb.init after all, the item goes on, else retry it",
+            (now - heard) / 1000
+        ),
+        reason: "agent-lost".to_owned(),
+        file_paths: Vec::new(),
+    };
+    let end = End {
+        state: if item.stop_requested {
+            ItemState::Killed
+        } else {
+            ItemState::Crashed
+        },
+        failure: Some(&failure),
+        exit_code: None,
+        actor: "",
+    };
+    step::end(tx, item, &end, now)?;
+    ticked.unheard.push(item.id);
+    Ok(())
+}
+
+/// Sets when the clock looks at an item again.
+fn look_again(tx: &mut dyn Tx, item: &Item, deadline: Option<Millis>) -> Result<()> {
+    tx.execute(
+        "UPDATE items SET deadline = $3 WHERE entity_id = $1 AND id = $2",
+        params![item.id.entity, item.id.number, deadline],
+    )
+    .map(drop)
+}
+
 fn fail_lost(tx: &mut dyn Tx, item: &Item, since: Millis, now: Millis) -> Result<()> {
     let failure = Failure {
         stage: "agent".to_owned(),
@@ -116,7 +169,10 @@ fn fail_lost(tx: &mut dyn Tx, item: &Item, since: Millis, now: Millis) -> Result
 }
 
 /// Handles one item whose deadline has passed.
-fn expire(tx: &mut dyn Tx, item: &Item, ticked: &mut Ticked, now: Millis) -> Result<()> {
+fn expire(tx: &mut dyn Tx, item: &Item, since: Millis, ticked: &mut Ticked, now: Millis) -> Result<()> {
+    if !item.managed && item.state == ItemState::Claimed {
+        return look_after(tx, item, since, ticked, now);
+    }
     if let Some(since) = item.lost_since {
         fail_lost(tx, item, since, now)?;
         ticked.failed.push(item.id);
@@ -138,12 +194,7 @@ fn expire(tx: &mut dyn Tx, item: &Item, ticked: &mut Ticked, now: Millis) -> Res
             events::append(tx, now, &[item.event("lost", "", "{}".to_owned())])?;
             ticked.lost.push(item.id);
         }
-        Ok(Effect::To(_)) | Err(_) => {
-            tx.execute(
-                "UPDATE items SET deadline = NULL WHERE entity_id = $1 AND id = $2",
-                params![item.id.entity, item.id.number],
-            )?;
-        }
+        Ok(Effect::To(_)) | Err(_) => look_again(tx, item, None)?,
     }
     Ok(())
 }
@@ -166,7 +217,7 @@ fn tick(tx: &mut dyn Tx, first: bool, now: Millis) -> Result<Ticked> {
         params![now, limit],
     )?;
     for item in &due {
-        expire(tx, item, &mut ticked, now)?;
+        expire(tx, item, listening.since, &mut ticked, now)?;
     }
     if now >= listening.since + CRASH_TERM {
         ticked.crashed = runs::mark_crashed(tx, now, SLICE)?;
@@ -179,7 +230,7 @@ fn tick(tx: &mut dyn Tx, first: bool, now: Millis) -> Result<Ticked> {
 }
 
 impl Store {
-    /// Ends leases whose term is over, marks agents lost and runs crashed, fails what stayed lost.
+    /// Ends leases whose term is over, marks agents lost and runs crashed, ends what stayed lost.
     /// Only time in which a server ran counts: after a gap between two turns (a stopped server, a
     /// suspended machine, a clock that jumped) every term starts anew. Called about once a second
     /// by every server; on PostgreSQL the database's clock rules and one server at a time works.

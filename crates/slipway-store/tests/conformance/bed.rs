@@ -172,7 +172,7 @@ impl Bed {
     /// Acknowledges with a run of its own.
     pub(crate) async fn ack(&self, handle: LeaseHandle, now: Millis) -> Acked {
         let run = run_of(handle.item);
-        let acked = self.store.ack(vec![(handle, run)], now).await.expect("an answer");
+        let acked = self.store.ack(None, vec![(handle, run)], now).await.expect("an answer");
         acked[0]
     }
 
@@ -184,9 +184,20 @@ impl Bed {
         self.item(id).await.state
     }
 
-    /// Reports an outcome.
+    /// Reports an outcome without saying who reports.
     pub(crate) async fn finish(
         &self,
+        handle: LeaseHandle,
+        outcome: Outcome,
+        now: Millis,
+    ) -> Result<(), slipway_model::item::Refusal> {
+        self.report(None, handle, outcome, now).await
+    }
+
+    /// Reports an outcome.
+    pub(crate) async fn report(
+        &self,
+        holder: Option<AgentId>,
         handle: LeaseHandle,
         outcome: Outcome,
         now: Millis,
@@ -196,7 +207,7 @@ impl Bed {
             exit_code: matches!(outcome, Outcome::Finished).then_some(0),
             outcome,
         };
-        self.store.finish(vec![report], now).await.expect("an answer")[0]
+        self.store.finish(holder, vec![report], now).await.expect("an answer")[0]
     }
 
     /// A managed item up to its recorded start.
@@ -204,7 +215,10 @@ impl Bed {
         self.push_many(queue, vec![new_item()], now).await;
         let handle = self.lease(agent, &[queue], 1, now).await[0].handle;
         assert_eq!(self.ack(handle, now).await, Acked::Yes);
-        assert_eq!(self.store.start(vec![handle], now).await.expect("an answer"), [Ok(())]);
+        assert_eq!(
+            self.store.start(None, vec![handle], now).await.expect("an answer"),
+            [Ok(())]
+        );
         handle
     }
 
@@ -236,6 +250,7 @@ impl Bed {
             all.requeued.extend(ticked.requeued);
             all.lost.extend(ticked.lost);
             all.failed.extend(ticked.failed);
+            all.unheard.extend(ticked.unheard);
             all.crashed.extend(ticked.crashed);
             all.deaf_for += ticked.deaf_for;
             if now >= to {

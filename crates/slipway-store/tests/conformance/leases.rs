@@ -9,6 +9,7 @@ use slipway_model::priority::Priority;
 use slipway_model::run::RunState;
 use slipway_store::items::{Acked, Outcome, ReturnCause};
 use slipway_store::queues::QueueUpdate;
+use slipway_store::runs::RunUpsert;
 
 use crate::bed::{Bed, T0, USER, failure, new_item, run_of, with_priority};
 
@@ -25,6 +26,9 @@ crate::cases!(
     a_renewal_tells_of_a_stop_and_of_a_lost_lease,
     an_outcome_ends_the_run,
     a_preempted_item_fails_in_the_end,
+    a_preempted_item_goes_to_the_end_of_its_priority,
+    a_run_of_somebody_else_is_refused,
+    a_report_from_before_a_return_changes_nothing,
     a_stopped_item_is_not_queued_again,
     a_warning_is_kept_and_cleared,
 );
@@ -181,7 +185,7 @@ async fn an_acknowledgement_names_the_run_and_may_be_repeated(bed: &Bed) {
         run: "other".to_owned(),
         ..run.clone()
     };
-    let refused = bed.store.ack(vec![(handle, other)], T0).await.unwrap();
+    let refused = bed.store.ack(None, vec![(handle, other)], T0).await.unwrap();
     assert_eq!(refused, [Acked::No(Refusal::State(ItemState::Claimed))]);
     let item = bed.item(handle.item).await;
     assert_eq!((item.state, item.run.as_ref()), (ItemState::Claimed, Some(&run)));
@@ -197,29 +201,33 @@ async fn an_answer_comes_for_every_handle_of_a_batch(bed: &Bed) {
     let leased = bed.lease(agent, &[queue], 3, T0).await;
     let mut handles: Vec<_> = leased.iter().map(|leased| leased.handle).collect();
     let acks = handles.iter().map(|handle| (*handle, run_of(handle.item))).collect();
-    assert_eq!(bed.store.ack(acks, T0).await.unwrap(), [Acked::Yes; 3]);
+    assert_eq!(bed.store.ack(None, acks, T0).await.unwrap(), [Acked::Yes; 3]);
     let mut stale = handles[1];
     stale.epoch += 1;
     let mut unknown = handles[1];
     unknown.item.number = 4711;
     handles.extend([stale, unknown, handles[0]]);
-    let answers = bed.store.start(handles, T0).await.unwrap();
+    let answers = bed.store.start(None, handles, T0).await.unwrap();
     let no = Err(Refusal::Stale);
     assert_eq!(answers, [Ok(()), Ok(()), Ok(()), no, no, Ok(())]);
-    assert!(bed.store.start(Vec::new(), T0).await.unwrap().is_empty());
+    assert!(bed.store.start(None, Vec::new(), T0).await.unwrap().is_empty());
 }
 
 async fn a_start_is_recorded_once(bed: &Bed) {
     let queue = bed.queue("q").await;
     let agent = bed.agent("agent", &[queue]).await;
     let handle = bed.started(agent, queue, T0).await;
-    assert_eq!(bed.store.start(vec![handle], T0).await.unwrap(), [Ok(())]);
+    assert_eq!(bed.store.start(None, vec![handle], T0).await.unwrap(), [Ok(())]);
     assert!(bed.item(handle.item).await.start_recorded);
     assert_eq!(
         bed.history(handle.item, 4).await,
         ["pushed", "leased", "acked", "started"]
     );
-    let released = bed.store.hand_back(handle, ReturnCause::Released, T0).await.unwrap();
+    let released = bed
+        .store
+        .hand_back(None, handle, ReturnCause::Released, T0)
+        .await
+        .unwrap();
     assert_eq!(released, Err(Refusal::State(ItemState::Claimed)));
 }
 
@@ -275,7 +283,11 @@ async fn a_preempted_item_fails_in_the_end(bed: &Bed) {
     let agent = bed.agent("agent", &[queue]).await;
     let mut handle = bed.started(agent, queue, T0).await;
     for attempt in 2..=6 {
-        let returned = bed.store.hand_back(handle, ReturnCause::Preempted, T0).await.unwrap();
+        let returned = bed
+            .store
+            .hand_back(None, handle, ReturnCause::Preempted, T0)
+            .await
+            .unwrap();
         assert_eq!(returned, Ok(()));
         let leased = bed.lease(agent, &[queue], 1, T0).await.remove(0);
         assert_eq!((leased.item.id, leased.item.attempt), (handle.item, attempt));
@@ -284,7 +296,7 @@ async fn a_preempted_item_fails_in_the_end(bed: &Bed) {
         assert_eq!(bed.ack(handle, T0).await, Acked::Yes);
     }
     bed.store
-        .hand_back(handle, ReturnCause::Preempted, T0)
+        .hand_back(None, handle, ReturnCause::Preempted, T0)
         .await
         .unwrap()
         .unwrap();
@@ -293,13 +305,129 @@ async fn a_preempted_item_fails_in_the_end(bed: &Bed) {
     assert_eq!(item.failure.unwrap().reason, "preempted");
 }
 
+async fn a_preempted_item_goes_to_the_end_of_its_priority(bed: &Bed) {
+    let queue = bed.queue("q").await;
+    let agent = bed.agent("agent", &[queue]).await;
+    let low = bed.push_many(queue, vec![with_priority(Priority::Low)], T0).await[0];
+    let medium = bed.push_many(queue, vec![new_item(); 3], T0).await;
+    let leased = bed.lease(agent, &[queue], 2, T0).await;
+    assert_eq!(leased[0].item.id, medium[0]);
+    for leased in &leased {
+        assert_eq!(bed.ack(leased.handle, T0).await, Acked::Yes);
+        let returned = bed
+            .store
+            .hand_back(Some(agent), leased.handle, ReturnCause::Preempted, T0);
+        assert_eq!(returned.await.unwrap(), Ok(()));
+    }
+    let last = bed.push(queue).await;
+    let expected = [medium[2], medium[0], medium[1], last, low];
+    let waiting = bed.store.waiting(queue, 0, 10).await.unwrap();
+    assert_eq!(waiting.rows.iter().map(|item| item.id).collect::<Vec<_>>(), expected);
+    for (place, id) in expected.into_iter().enumerate() {
+        assert_eq!(bed.store.position(id).await.unwrap(), Some(place as u64 + 1));
+    }
+    let again = bed.lease(agent, &[queue], 10, T0).await;
+    assert_eq!(again.iter().map(|leased| leased.item.id).collect::<Vec<_>>(), expected);
+    // Any other return keeps the place.
+    for leased in [&again[1], &again[0]] {
+        let returned = bed
+            .store
+            .hand_back(Some(agent), leased.handle, ReturnCause::Released, T0);
+        assert_eq!(returned.await.unwrap(), Ok(()));
+    }
+    let kept = bed.lease(agent, &[queue], 10, T0).await;
+    assert_eq!(
+        kept.iter().map(|leased| leased.item.id).collect::<Vec<_>>(),
+        expected[..2]
+    );
+}
+
+async fn a_run_of_somebody_else_is_refused(bed: &Bed) {
+    let queue = bed.queue("q").await;
+    let agent = bed.agent("agent", &[queue]).await;
+    let name = |run: &str| RunName {
+        run: run.to_owned(),
+        ..run_of(ItemId::new(1, 1))
+    };
+    let upsert = RunUpsert {
+        user: "bob".to_owned(),
+        starts: true,
+        ..RunUpsert::default()
+    };
+    bed.store.upsert_run(name("theirs"), upsert.clone(), T0).await.unwrap();
+    bed.store.upsert_run(name("resumed"), upsert, T0).await.unwrap();
+    let mut resumes = new_item();
+    resumes.spec = r#"{"entity":"alice","project":"p","run_id":"resumed"}"#.to_owned();
+    bed.push_many(queue, vec![new_item(), new_item(), new_item(), resumes], T0)
+        .await;
+    let leased = bed.lease(agent, &[queue], 4, T0).await;
+    let ack = |acks: &[(usize, &str)]| {
+        let acks = acks.iter().map(|(place, run)| (leased[*place].handle, name(run)));
+        bed.store.ack(Some(agent), acks.collect(), T0 + 1)
+    };
+    let before = bed.item(leased[0].item.id).await;
+    // One refusal leaves the rest of the batch alone; of two items one gets a new run.
+    let answers = ack(&[(0, "theirs"), (1, "new"), (2, "new"), (3, "resumed")])
+        .await
+        .unwrap();
+    assert_eq!(answers, [Acked::RunTaken, Acked::Yes, Acked::RunTaken, Acked::Yes]);
+    let refused = bed.item(leased[0].item.id).await;
+    assert_eq!((refused.state, refused.run), (ItemState::Leased, None));
+    assert_eq!((refused.epoch, refused.agent), (before.epoch, before.agent));
+    assert_eq!(refused.lease_expires_at, Some(T0 + 1 + LEASE_TERM));
+    let item_of = |run: &str| {
+        let name = name(run);
+        async move { bed.store.run(&name).await.unwrap().unwrap().item }
+    };
+    assert_eq!(item_of("theirs").await, None);
+    assert_eq!(item_of("new").await, Some(leased[1].item.id));
+    assert_eq!(item_of("resumed").await, Some(leased[3].item.id));
+    assert_eq!(bed.history(leased[0].item.id, 2).await, ["pushed", "leased"]);
+    // Its lease goes on, for a run of its own.
+    assert_eq!(ack(&[(0, "own")]).await.unwrap(), [Acked::Yes]);
+    // And a later attempt goes on with that.
+    let returned = bed
+        .store
+        .hand_back(Some(agent), leased[0].handle, ReturnCause::Absent, T0)
+        .await;
+    assert_eq!(returned.unwrap(), Ok(()));
+    let again = bed.lease(agent, &[queue], 1, T0).await.remove(0);
+    let acked = bed.store.ack(Some(agent), vec![(again.handle, name("own"))], T0).await;
+    assert_eq!(acked.unwrap(), [Acked::Yes]);
+}
+
+async fn a_report_from_before_a_return_changes_nothing(bed: &Bed) {
+    let queue = bed.queue("q").await;
+    let agent = bed.agent("agent", &[queue]).await;
+    for cause in [ReturnCause::Released, ReturnCause::Absent, ReturnCause::Preempted] {
+        bed.push(queue).await;
+        let handle = bed.lease(agent, &[queue], 1, T0).await[0].handle;
+        assert_eq!(bed.ack(handle, T0).await, Acked::Yes);
+        bed.store
+            .hand_back(Some(agent), handle, cause, T0)
+            .await
+            .unwrap()
+            .unwrap();
+        let waiting = bed.item(handle.item).await;
+        assert_eq!((waiting.state, waiting.epoch), (ItemState::Pending, handle.epoch + 1));
+        for outcome in [Outcome::Finished, Outcome::Failed(failure("late")), Outcome::Killed] {
+            for holder in [None, Some(agent)] {
+                let answer = bed.report(holder, handle, outcome.clone(), T0).await;
+                assert_eq!(answer, Err(Refusal::Stale), "{outcome:?} after {cause:?}");
+            }
+        }
+        assert_eq!(bed.item(handle.item).await, waiting, "{cause:?}");
+        bed.store.cancel(handle.item, USER, T0).await.unwrap();
+    }
+}
+
 async fn a_stopped_item_is_not_queued_again(bed: &Bed) {
     let queue = bed.queue("q").await;
     let agent = bed.agent("agent", &[queue]).await;
     let handle = bed.started(agent, queue, T0).await;
     bed.store.cancel(handle.item, USER, T0).await.unwrap();
     bed.store
-        .hand_back(handle, ReturnCause::Absent, T0)
+        .hand_back(None, handle, ReturnCause::Absent, T0)
         .await
         .unwrap()
         .unwrap();
@@ -311,12 +439,12 @@ async fn a_warning_is_kept_and_cleared(bed: &Bed) {
     let agent = bed.agent("agent", &[queue]).await;
     let handle = bed.started(agent, queue, T0).await;
     bed.store
-        .warn(handle, failure("unschedulable"), T0)
+        .warn(None, handle, failure("unschedulable"), T0)
         .await
         .unwrap()
         .unwrap();
     assert_eq!(bed.item(handle.item).await.warning, Some(failure("unschedulable")));
-    bed.store.running(vec![handle], T0).await.unwrap()[0].unwrap();
+    bed.store.running(None, vec![handle], T0).await.unwrap()[0].unwrap();
     let item = bed.item(handle.item).await;
     assert_eq!(
         (item.state, item.warning, item.started_at),

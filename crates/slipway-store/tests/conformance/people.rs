@@ -43,7 +43,7 @@ async fn what_cannot_run_yet_is_cancelled_at_once(bed: &Bed) {
         bed.store.cancel(claimed.item, USER, T0).await.unwrap().state,
         ItemState::Killed
     );
-    let start = bed.store.start(vec![claimed], T0).await.unwrap();
+    let start = bed.store.start(None, vec![claimed], T0).await.unwrap();
     assert_eq!(start, [Err(Refusal::State(ItemState::Killed))]);
     // Cancelling twice is no error.
     assert_eq!(

@@ -124,7 +124,7 @@ async fn counts_are_by_state(bed: &Bed) {
     let (queue, empty) = (bed.queue("q").await, bed.queue("empty").await);
     let agent = bed.agent("agent", &[queue]).await;
     let running = bed.started(agent, queue, T0).await;
-    bed.store.running(vec![running], T0).await.unwrap();
+    bed.store.running(None, vec![running], T0).await.unwrap();
     bed.started(agent, queue, T0).await;
     bed.push_many(queue, vec![new_item(); 3], T0 + 7).await;
     bed.lease(agent, &[queue], 1, T0).await;
@@ -156,7 +156,7 @@ async fn what_was_handed_out_survives_its_queue(bed: &Bed) {
     let agent = bed.agent("agent", &[queue]).await;
     let handle = bed.started(agent, queue, T0).await;
     assert_eq!(bed.store.delete_queue(queue, T0).await.unwrap(), Some(0));
-    assert_eq!(bed.store.running(vec![handle], T0).await.unwrap(), [Ok(())]);
+    assert_eq!(bed.store.running(None, vec![handle], T0).await.unwrap(), [Ok(())]);
     assert_eq!(bed.store.held_items(agent).await.unwrap().len(), 1);
     bed.finish(handle, slipway_store::items::Outcome::Finished, T0)
         .await

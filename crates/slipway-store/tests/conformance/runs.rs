@@ -527,7 +527,7 @@ async fn a_run_may_live_in_another_entity_than_its_item(bed: &Bed) {
     };
     let acked = bed
         .store
-        .ack(vec![(leased[0].handle, run_name.clone())], T0)
+        .ack(None, vec![(leased[0].handle, run_name.clone())], T0)
         .await
         .unwrap();
     assert_eq!(acked, [Acked::Yes]);

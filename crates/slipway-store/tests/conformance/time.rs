@@ -1,5 +1,6 @@
 //! What time brings about, and what it does not.
 
+use slipway_model::id::{AgentId, LeaseHandle};
 use slipway_model::item::{AGENT_LOST_TIMEOUT, CRASH_TERM, ItemState, LEASE_TERM};
 use slipway_model::queue::QueuePolicy;
 use slipway_model::run::RunState;
@@ -14,6 +15,10 @@ crate::cases!(
     a_started_item_stays_with_its_lost_agent_and_fails_in_the_end,
     a_queue_says_how_long_an_agent_may_be_lost,
     an_item_of_an_agent_that_records_no_starts_stays,
+    an_acknowledged_item_of_a_silent_agent_and_run_counts_as_crashed,
+    an_agent_that_is_heard_keeps_its_acknowledged_item,
+    a_crashed_item_goes_on_once_its_run_is_heard,
+    a_stopped_item_that_nobody_holds_any_more_ends,
     after_a_gap_every_term_begins_anew,
     a_clock_set_back_ends_nothing,
     a_silent_run_crashes_and_comes_back,
@@ -31,7 +36,7 @@ async fn a_lease_that_is_not_renewed_ends(bed: &Bed) {
     assert_eq!(ticked.requeued, [(handle.item, queue)]);
     assert_eq!(bed.history(handle.item, 3).await, ["pushed", "leased", "requeued"]);
     let again = bed.lease(agent, &[queue], 1, T0 + LEASE_TERM).await.remove(0);
-    assert_eq!((again.handle.epoch, again.item.attempt), (2, 1));
+    assert_eq!((again.handle.epoch, again.item.attempt), (3, 1));
 }
 
 async fn an_acknowledged_item_without_a_start_is_queued_again(bed: &Bed) {
@@ -108,6 +113,88 @@ async fn an_item_of_an_agent_that_records_no_starts_stays(bed: &Bed) {
     let ticked = bed.pass_time(T0, T0 + 2 * LEASE_TERM).await;
     assert!(ticked.requeued.is_empty() && ticked.lost.is_empty());
     assert_eq!(bed.state(handle.item).await, ItemState::Claimed);
+}
+
+/// An item acknowledged at `T0` by an agent that records no starts.
+async fn acknowledged(bed: &Bed) -> (AgentId, LeaseHandle) {
+    let queue = bed.queue("q").await;
+    let agent = bed.agent("agent", &[queue]).await;
+    bed.store.tick(T0).await.unwrap();
+    bed.push(queue).await;
+    let leased = bed.store.lease(Some(agent), vec![queue], 1, false, T0).await.unwrap();
+    assert_eq!(bed.ack(leased[0].handle, T0).await, Acked::Yes);
+    (agent, leased[0].handle)
+}
+
+async fn an_acknowledged_item_of_a_silent_agent_and_run_counts_as_crashed(bed: &Bed) {
+    let (_, handle) = acknowledged(bed).await;
+    assert_eq!(bed.item(handle.item).await.lease_expires_at, None);
+    let ticked = bed.pass_time(T0, T0 + CRASH_TERM - 1).await;
+    assert!(ticked.unheard.is_empty());
+    let ticked = bed.store.tick(T0 + CRASH_TERM).await.unwrap();
+    assert_eq!((ticked.unheard, ticked.requeued), (vec![handle.item], vec![]));
+    let item = bed.item(handle.item).await;
+    assert_eq!((item.state, item.attempt), (ItemState::Crashed, 1));
+    let failure = item.failure.unwrap();
+    assert_eq!(
+        (failure.stage.as_str(), failure.reason.as_str()),
+        ("agent", "agent-lost")
+    );
+    let run = bed.store.run(&run_of(handle.item)).await.unwrap().unwrap();
+    assert_eq!(run.state, RunState::Crashed);
+}
+
+async fn an_agent_that_is_heard_keeps_its_acknowledged_item(bed: &Bed) {
+    let (agent, handle) = acknowledged(bed).await;
+    let heard = T0 + CRASH_TERM - 20_000;
+    bed.pass_time(T0, heard).await;
+    bed.store.touch_agent(agent, None, heard).await.unwrap();
+    assert!(bed.pass_time(heard, heard + CRASH_TERM - 1).await.unheard.is_empty());
+    assert_eq!(bed.state(handle.item).await, ItemState::Claimed);
+    // Nor is it held against an agent that no server was there to hear it.
+    let back = heard + 2 * CRASH_TERM;
+    assert!(bed.pass_time(back, back + CRASH_TERM - 1).await.unheard.is_empty());
+    let ticked = bed.store.tick(back + CRASH_TERM).await.unwrap();
+    assert_eq!(ticked.unheard, [handle.item]);
+}
+
+async fn a_crashed_item_goes_on_once_its_run_is_heard(bed: &Bed) {
+    let (_, handle) = acknowledged(bed).await;
+    let crashed_at = T0 + CRASH_TERM;
+    bed.pass_time(T0, crashed_at).await;
+    assert_eq!(bed.state(handle.item).await, ItemState::Crashed);
+    let starts = RunUpsert {
+        user: USER.to_owned(),
+        starts: true,
+        ..RunUpsert::default()
+    };
+    let (run, _) = bed
+        .store
+        .upsert_run(run_of(handle.item), starts, crashed_at)
+        .await
+        .unwrap();
+    assert_eq!(run.state, RunState::Running);
+    let item = bed.item(handle.item).await;
+    assert_eq!(
+        (item.state, item.failure, item.ended_at),
+        (ItemState::Running, None, None)
+    );
+    // From here on only the run's own silence counts.
+    bed.store
+        .heartbeat(&run_of(handle.item), Heartbeat::default(), crashed_at + CRASH_TERM)
+        .await
+        .unwrap();
+    let ticked = bed.pass_time(crashed_at, crashed_at + CRASH_TERM + 1).await;
+    assert!(ticked.unheard.is_empty() && ticked.lost.is_empty());
+    assert_eq!(bed.state(handle.item).await, ItemState::Running);
+}
+
+async fn a_stopped_item_that_nobody_holds_any_more_ends(bed: &Bed) {
+    let (_, handle) = acknowledged(bed).await;
+    bed.store.cancel(handle.item, USER, T0).await.unwrap();
+    assert_eq!(bed.state(handle.item).await, ItemState::Claimed);
+    bed.pass_time(T0, T0 + CRASH_TERM).await;
+    assert_eq!(bed.state(handle.item).await, ItemState::Killed);
 }
 
 async fn after_a_gap_every_term_begins_anew(bed: &Bed) {

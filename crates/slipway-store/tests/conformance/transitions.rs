@@ -10,6 +10,7 @@ use crate::bed::{Bed, T0, USER, failure, run_of};
 
 crate::cases!(
     every_event_in_every_state_does_what_the_model_says,
+    an_agent_that_was_replaced_changes_nothing_in_any_state,
     a_stale_handle_changes_nothing_in_any_state,
 );
 
@@ -67,7 +68,7 @@ async fn arrange(bed: &Bed, agent: AgentId, queue: QueueId, situation: Situation
     match situation {
         Situation::Returned => {
             store
-                .hand_back(handle, ReturnCause::Released, now)
+                .hand_back(Some(agent), handle, ReturnCause::Released, now)
                 .await
                 .unwrap()
                 .unwrap();
@@ -76,9 +77,9 @@ async fn arrange(bed: &Bed, agent: AgentId, queue: QueueId, situation: Situation
         Situation::Claimed => ack().await,
         Situation::Started | Situation::Running => {
             ack().await;
-            assert_eq!(store.start(vec![handle], now).await.unwrap(), [Ok(())]);
+            assert_eq!(store.start(Some(agent), vec![handle], now).await.unwrap(), [Ok(())]);
             if situation == Situation::Running {
-                assert_eq!(store.running(vec![handle], now).await.unwrap(), [Ok(())]);
+                assert_eq!(store.running(Some(agent), vec![handle], now).await.unwrap(), [Ok(())]);
             }
         }
         Situation::Finished => {
@@ -117,28 +118,46 @@ async fn apply(
     let store = &bed.store;
     match event {
         ItemEvent::Lease => {
+            let before = bed.item(handle.item).await;
             let leased = bed.lease(agent, &[queue], 1, now).await;
             match leased.first() {
                 Some(leased) => {
                     assert_eq!(leased.handle.item, handle.item);
-                    assert_eq!(leased.handle.epoch, handle.epoch + 1);
+                    assert_eq!(leased.handle.epoch, before.epoch + 1);
                     Ok(())
                 }
                 None => Err(Refusal::State(bed.state(handle.item).await)),
             }
         }
-        ItemEvent::Ack => match bed.ack(handle, now).await {
+        ItemEvent::Ack => match store
+            .ack(Some(agent), vec![(handle, run_of(handle.item))], now)
+            .await
+            .unwrap()[0]
+        {
             Acked::Yes => Ok(()),
             Acked::No(refusal) => Err(refusal),
+            Acked::RunTaken => panic!("the run is the item's own"),
         },
-        ItemEvent::Start => store.start(vec![handle], now).await.unwrap()[0],
-        ItemEvent::RunStarted => store.running(vec![handle], now).await.unwrap()[0],
-        ItemEvent::Succeed => bed.finish(handle, Outcome::Finished, now).await,
-        ItemEvent::Fail => store.fail(handle, failure("exit-code"), now).await.unwrap(),
-        ItemEvent::Kill => bed.finish(handle, Outcome::Killed, now).await,
-        ItemEvent::ReportAbsent => store.hand_back(handle, ReturnCause::Absent, now).await.unwrap(),
-        ItemEvent::Preempt => store.hand_back(handle, ReturnCause::Preempted, now).await.unwrap(),
-        ItemEvent::Release => store.hand_back(handle, ReturnCause::Released, now).await.unwrap(),
+        ItemEvent::Start => store.start(Some(agent), vec![handle], now).await.unwrap()[0],
+        ItemEvent::RunStarted => store.running(Some(agent), vec![handle], now).await.unwrap()[0],
+        ItemEvent::Succeed => bed.report(Some(agent), handle, Outcome::Finished, now).await,
+        ItemEvent::Fail => store
+            .fail(Some(agent), handle, failure("exit-code"), now)
+            .await
+            .unwrap(),
+        ItemEvent::Kill => bed.report(Some(agent), handle, Outcome::Killed, now).await,
+        ItemEvent::ReportAbsent => store
+            .hand_back(Some(agent), handle, ReturnCause::Absent, now)
+            .await
+            .unwrap(),
+        ItemEvent::Preempt => store
+            .hand_back(Some(agent), handle, ReturnCause::Preempted, now)
+            .await
+            .unwrap(),
+        ItemEvent::Release => store
+            .hand_back(Some(agent), handle, ReturnCause::Released, now)
+            .await
+            .unwrap(),
         ItemEvent::Expire => {
             let before = bed.state(handle.item).await;
             bed.pass_time(now, now + LEASE_TERM + 1).await;
@@ -204,13 +223,54 @@ async fn every_event_in_every_state_does_what_the_model_says(bed: &Bed) {
                     assert_eq!(after.state.is_terminal(), after.ended_at.is_some(), "{pair}");
                 }
             }
+            if before.state.is_held() && after.state == ItemState::Pending {
+                assert_eq!(after.epoch, before.epoch + 1, "{pair}: the holder is one no more");
+            }
             // Nothing is left for the next pair to find; what has ended refuses.
+            let _ended = bed.store.cancel(handle.item, USER, now).await;
             let left = LeaseHandle {
                 epoch: after.epoch,
                 ..handle
             };
             let _ended = bed.finish(left, Outcome::Killed, now).await;
         }
+    }
+}
+
+async fn an_agent_that_was_replaced_changes_nothing_in_any_state(bed: &Bed) {
+    let queue = bed.queue("q").await;
+    for (place, situation) in SITUATIONS.into_iter().enumerate() {
+        // A crashed item is nobody's; the others of these have ended.
+        if !matches!(
+            situation,
+            Situation::Leased | Situation::Claimed | Situation::Started | Situation::Running
+        ) {
+            continue;
+        }
+        let name = format!("agent-{place}");
+        let replaced = bed.agent(&name, &[queue]).await;
+        let handle = arrange(bed, replaced, queue, situation, T0).await;
+        let successor = bed.agent(&name, &[queue]).await;
+        let before = bed.item(handle.item).await;
+        assert_eq!((before.agent, before.epoch), (Some(successor), handle.epoch));
+        for event in &EVENTS {
+            if matches!(event, ItemEvent::Lease | ItemEvent::Expire | ItemEvent::Revive) {
+                continue;
+            }
+            let pair = format!("{event:?} when {situation:?}");
+            let answer = apply(bed, replaced, queue, handle, event, T0).await;
+            assert_eq!(answer, Err(Refusal::Stale), "{pair}");
+            assert_eq!(bed.item(handle.item).await, before, "{pair}");
+        }
+        let warned = bed.store.warn(Some(replaced), handle, failure("x"), T0).await.unwrap();
+        assert_eq!(warned, Err(Refusal::Stale), "{situation:?}");
+        // What it holds is the successor's, and the successor's alone to end.
+        bed.store
+            .fail(Some(successor), handle, failure("x"), T0)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(bed.state(handle.item).await, ItemState::Failed, "{situation:?}");
     }
 }
 
@@ -226,7 +286,11 @@ async fn a_stale_handle_changes_nothing_in_any_state(bed: &Bed) {
         assert_eq!(current.item, stale.item);
         match situation {
             Situation::Returned => {
-                let returned = bed.store.hand_back(current, ReturnCause::Released, T0).await.unwrap();
+                let returned = bed
+                    .store
+                    .hand_back(Some(agent), current, ReturnCause::Released, T0)
+                    .await
+                    .unwrap();
                 assert_eq!(returned, Ok(()));
             }
             Situation::Leased => {}

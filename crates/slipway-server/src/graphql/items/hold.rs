@@ -105,7 +105,7 @@ impl HoldMutation {
         let success = match run {
             None => false,
             Some(ack) => {
-                let acked = ctx.store().ack(vec![ack], ctx.now()).await?;
+                let acked = ctx.store().ack(None, vec![ack], ctx.now()).await?;
                 matches!(acked.first(), Some(Acked::Yes))
             }
         };
@@ -136,9 +136,8 @@ impl HoldMutation {
     ) -> Result<ItemResults> {
         let agent = find_own_agent(ctx.caller(), &input.launch_agent_id).await?;
         let batch = Batch::read(&agent, input.run_queue_item_ids)?;
-        let answers = ctx.store().running(batch.handles(), ctx.now()).await?;
-        let answers = answers.into_iter().map(|answer| answer.map(|()| false));
-        Ok(batch.answer(answers, input.client_mutation_id))
+        let answers = ctx.store().running(Some(agent.id), batch.handles(), ctx.now()).await?;
+        Ok(batch.answer(answers.into_iter().map(settled), input.client_mutation_id))
     }
 
     /// Extends leases, and tells which items somebody asked to stop.
@@ -160,7 +159,7 @@ impl HoldMutation {
         ctx: &Context<'_>,
         input: ReturnRunQueueItemInput,
     ) -> Result<ReturnRunQueueItemPayload> {
-        find_own_agent(ctx.caller(), &input.launch_agent_id).await?;
+        let agent = find_own_agent(ctx.caller(), &input.launch_agent_id).await?;
         let handle = held(ctx.caller(), &input.run_queue_item_id)
             .await?
             .ok_or_else(|| ApiError::bad("`runQueueItemId` must be the lease handle that the pop returned"))?;
@@ -169,9 +168,9 @@ impl HoldMutation {
             ReturnCause::Absent => StoreCause::Absent,
             ReturnCause::Preempted => StoreCause::Preempted,
         };
-        let answer = ctx.store().hand_back(handle, cause, ctx.now()).await?;
+        let answer = ctx.store().hand_back(Some(agent.id), handle, cause, ctx.now()).await?;
         Ok(ReturnRunQueueItemPayload {
-            result: ItemResult::new(input.run_queue_item_id, answer.map(|()| false).map_err(refused)),
+            result: ItemResult::new(input.run_queue_item_id, settled(answer)),
             client_mutation_id: input.client_mutation_id,
         })
     }
@@ -191,7 +190,7 @@ impl HoldMutation {
                     reason: "agent-report".to_owned(),
                     file_paths: input.file_paths.unwrap_or_default(),
                 };
-                ctx.store().fail(handle, failure, ctx.now()).await?.is_ok()
+                ctx.store().fail(None, handle, failure, ctx.now()).await?.is_ok()
             }
         };
         Ok(FailRunQueueItemPayload {
@@ -215,7 +214,7 @@ impl HoldMutation {
                     reason: "agent-report".to_owned(),
                     file_paths: input.file_paths.unwrap_or_default(),
                 };
-                ctx.store().warn(handle, warning, ctx.now()).await?.is_ok()
+                ctx.store().warn(None, handle, warning, ctx.now()).await?.is_ok()
             }
         };
         Ok(UpdateRunQueueItemWarningPayload {
@@ -295,10 +294,11 @@ pub(in crate::graphql) async fn ack_items(ctx: &Caller, input: AckRunQueueItemsI
         let run = named_run(ctx, handle, &spec, &item.run_name, entity, project).await?;
         acks.push((handle, run));
     }
-    let answers = ctx.store().ack(acks, ctx.now()).await?;
+    let answers = ctx.store().ack(Some(agent.id), acks, ctx.now()).await?;
     let answers = answers.into_iter().map(|acked| match acked {
         Acked::Yes => Ok(false),
-        Acked::No(refusal) => Err(refusal),
+        Acked::No(refusal) => Err(refused(refusal)),
+        Acked::RunTaken => Err(RUN_TAKEN.to_owned()),
     });
     Ok(batch.answer(answers, input.client_mutation_id))
 }
@@ -307,9 +307,8 @@ pub(in crate::graphql) async fn ack_items(ctx: &Caller, input: AckRunQueueItemsI
 pub(in crate::graphql) async fn start_items(ctx: &Caller, input: StartRunQueueItemsInput) -> Result<ItemResults> {
     let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
     let batch = Batch::read(&agent, input.run_queue_item_ids)?;
-    let answers = ctx.store().start(batch.handles(), ctx.now()).await?;
-    let answers = answers.into_iter().map(|answer| answer.map(|()| false));
-    Ok(batch.answer(answers, input.client_mutation_id))
+    let answers = ctx.store().start(Some(agent.id), batch.handles(), ctx.now()).await?;
+    Ok(batch.answer(answers.into_iter().map(settled), input.client_mutation_id))
 }
 
 /// Extends leases.
@@ -317,6 +316,7 @@ pub(in crate::graphql) async fn renew_items(ctx: &Caller, input: RenewRunQueueIt
     let agent = find_own_agent(ctx, &input.launch_agent_id).await?;
     let batch = Batch::read(&agent, input.run_queue_item_ids)?;
     let answers = ctx.store().renew(agent.id, batch.handles(), ctx.now()).await?;
+    let answers = answers.into_iter().map(|answer| answer.map_err(refused));
     Ok(batch.answer(answers, input.client_mutation_id))
 }
 
@@ -352,9 +352,8 @@ pub(in crate::graphql) async fn finish_items(ctx: &Caller, input: FinishRunQueue
             }
         })
         .collect();
-    let answers = ctx.store().finish(reports, ctx.now()).await?;
-    let answers = answers.into_iter().map(|answer| answer.map(|()| false));
-    Ok(batch.answer(answers, input.client_mutation_id))
+    let answers = ctx.store().finish(Some(agent.id), reports, ctx.now()).await?;
+    Ok(batch.answer(answers.into_iter().map(settled), input.client_mutation_id))
 }
 
 /// The spec that a lease hands out: final, with the run key. `None` if it cannot be derived; the
@@ -366,6 +365,10 @@ async fn handed_out(ctx: &Caller, leased: &Leased) -> Result<Option<FinalSpec>> 
             if let Value::Object(spec) = &mut final_spec.spec {
                 spec.insert(RUN_KEY.to_owned(), Value::String(ctx.app().auth.run_key(leased.handle)));
                 spec.insert("author".to_owned(), Value::String(leased.item.author.clone()));
+                // A later attempt goes on with the run of the earlier one.
+                if let Some(run) = &leased.item.run {
+                    spec.insert("run_id".to_owned(), Value::String(run.run.clone()));
+                }
             }
             Ok(Some(final_spec))
         }
@@ -378,7 +381,10 @@ async fn handed_out(ctx: &Caller, leased: &Leased) -> Result<Option<FinalSpec>> 
             };
             tracing::error!(item = %leased.item.id, %error, "an item could not be handed out");
             // A refusal here means that the lease has ended already, and with it our concern.
-            let _refused = ctx.store().fail(leased.handle, failure, ctx.now()).await?;
+            let _refused = ctx
+                .store()
+                .fail(leased.item.agent, leased.handle, failure, ctx.now())
+                .await?;
             Ok(None)
         }
     }
@@ -444,6 +450,15 @@ fn shorten(mut message: String) -> String {
 /// What `ItemResult.error` says of a lease that has ended.
 const STALE: &str = "stale";
 
+/// What `ItemResult.error` says of a run that is neither the item's nor named by its spec.
+const RUN_TAKEN: &str = "a run of that name exists already and is not this item's: name a new one, or push the item \
+                         with its `run_id`";
+
+/// The answer to a step that tells of no stop.
+fn settled(answer: std::result::Result<(), Refusal>) -> std::result::Result<bool, String> {
+    answer.map(|()| false).map_err(refused)
+}
+
 fn refused(refusal: Refusal) -> String {
     match refusal {
         Refusal::Stale => STALE.to_owned(),
@@ -499,7 +514,7 @@ impl Batch {
     /// Puts the answers for the valid handles beside the others.
     fn answer(
         self,
-        answers: impl IntoIterator<Item = std::result::Result<bool, Refusal>>,
+        answers: impl IntoIterator<Item = std::result::Result<bool, String>>,
         client_mutation_id: Option<String>,
     ) -> ItemResults {
         let mut answers = answers.into_iter();
@@ -510,7 +525,7 @@ impl Batch {
             .map(|(id, handle)| {
                 let answer = match handle {
                     None => Err(STALE.to_owned()),
-                    Some(_) => answers.next().unwrap_or(Err(Refusal::Stale)).map_err(refused),
+                    Some(_) => answers.next().unwrap_or_else(|| Err(STALE.to_owned())),
                 };
                 ItemResult::new(id, answer)
             })
