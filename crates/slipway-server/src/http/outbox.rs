@@ -1,16 +1,20 @@
 //! Knowing that an answer was written to its socket.
 //!
-//! A response that carries [`Claims`] gets a body that moves them to the connection's outbox with
-//! its last piece. The connection's stream settles the outbox when it has flushed: hyper flushes a
-//! stream exactly when everything it had encoded was written. A connection that breaks before
-//! takes the claims with it, unsettled.
+//! A response that carries [`Claims`] gets a body whose pieces know when their last byte was taken
+//! for writing. Once that holds for all of them the claims move to the connection's outbox, and the
+//! connection's stream settles the outbox when it has flushed: hyper flushes a stream exactly when
+//! everything it had encoded was written. A connection that breaks before takes the claims with it,
+//! unsettled. That a piece was taken from the body says nothing: with HTTP/2 it may wait for the
+//! client's window for as long as the connection lives.
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use axum::body::{Body, Bytes};
 use axum::response::Response;
+use bytes::Buf;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
@@ -21,18 +25,16 @@ use crate::deliveries::{Claim, Claims};
 pub(crate) struct Outbox(Arc<Mutex<Vec<Claim>>>);
 
 impl Outbox {
-    /// Makes a response settle its claims through this outbox.
-    pub(crate) fn track(&self, mut response: Response) -> Response {
-        match response.extensions_mut().remove::<Claims>() {
-            None => response,
-            Some(claims) => response.map(|inner| {
-                Body::new(Tracked {
-                    inner,
-                    claims,
-                    outbox: self.clone(),
-                })
-            }),
-        }
+    /// Makes a response settle its claims, if it has any, through this outbox.
+    pub(crate) fn track(&self, mut response: Response) -> Response<Tracked> {
+        let delivery = response.extensions_mut().remove::<Claims>().map(|claims| {
+            Arc::new(Delivery {
+                claims,
+                outbox: self.clone(),
+                open: AtomicUsize::new(1),
+            })
+        });
+        response.map(|inner| Tracked { inner, delivery })
     }
 
     fn put(&self, claims: Vec<Claim>) {
@@ -47,29 +49,56 @@ impl Outbox {
     }
 }
 
-/// A body that knows when its last piece was taken.
-struct Tracked {
-    inner: Body,
+/// How far an answer with claims got.
+struct Delivery {
     claims: Claims,
     outbox: Outbox,
+    /// Pieces that were not written as a whole, and one for the body until it has ended.
+    open: AtomicUsize,
+}
+
+impl Delivery {
+    fn close_one(&self) {
+        if self.open.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.outbox.put(self.claims.take());
+        }
+    }
+}
+
+/// The body of an answer, which knows when it was written if it has claims.
+pub(crate) struct Tracked {
+    inner: Body,
+    /// Until the body has ended.
+    delivery: Option<Arc<Delivery>>,
 }
 
 impl HttpBody for Tracked {
-    type Data = Bytes;
+    type Data = Piece;
     type Error = axum::Error;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+    ) -> Poll<Option<Result<Frame<Piece>, axum::Error>>> {
         let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let frame = frame.map(|frame| {
+            frame.map(|frame| {
+                frame.map_data(|bytes| {
+                    let delivery = self.delivery.clone().filter(|_| !bytes.is_empty());
+                    if let Some(delivery) = &delivery {
+                        delivery.open.fetch_add(1, Ordering::AcqRel);
+                    }
+                    Piece { bytes, delivery }
+                })
+            })
+        });
         let last = match &frame {
             None => true,
             Some(Ok(_)) => self.inner.is_end_stream(),
             Some(Err(_)) => false,
         };
-        if last {
-            self.outbox.put(self.claims.take());
+        if last && let Some(delivery) = self.delivery.take() {
+            delivery.close_one();
         }
         Poll::Ready(frame)
     }
@@ -80,6 +109,43 @@ impl HttpBody for Tracked {
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
+    }
+}
+
+/// Bytes of an answer, which know when the last of them was taken for writing.
+pub(crate) struct Piece {
+    bytes: Bytes,
+    delivery: Option<Arc<Delivery>>,
+}
+
+impl Piece {
+    fn note_end(&mut self) {
+        if !self.bytes.has_remaining()
+            && let Some(delivery) = self.delivery.take()
+        {
+            delivery.close_one();
+        }
+    }
+}
+
+impl Buf for Piece {
+    fn remaining(&self) -> usize {
+        self.bytes.remaining()
+    }
+
+    fn chunk(&self) -> &[u8] {
+        self.bytes.chunk()
+    }
+
+    fn advance(&mut self, count: usize) {
+        self.bytes.advance(count);
+        self.note_end();
+    }
+
+    fn copy_to_bytes(&mut self, count: usize) -> Bytes {
+        let bytes = self.bytes.copy_to_bytes(count);
+        self.note_end();
+        bytes
     }
 }
 
