@@ -132,6 +132,9 @@ fn process_runner(options: &AgentOptions, own: PathBuf, name: &str) -> ProcessRu
         .as_ref()
         .map(|directory| Path::new(directory).join(name));
     let directory = configured.unwrap_or(own);
+    // A shim works in its job's directory, where a relative path leads elsewhere. An absolute one cannot
+    // be had only where the agent's own directory is gone, which the runner then says by itself.
+    let directory = std::path::absolute(&directory).unwrap_or(directory);
     let mut target = ProcessOptions::new(directory, options.shim.clone());
     let inherited = INHERITED.iter().map(|name| (*name).to_owned());
     target.inherit = inherited.chain(process.env.iter().cloned()).collect();

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get, post};
@@ -57,6 +57,7 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         )
         .layer(RequestDecompressionLayer::new())
         .layer(CatchPanicLayer::custom(panicked))
+        .layer(middleware::from_fn_with_state(Arc::clone(app), hide_additions))
         .layer(middleware::from_fn(observe))
         .with_state(Arc::clone(app))
 }
@@ -101,6 +102,20 @@ async fn observe(mut request: Request, next: Next) -> Response {
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
     response.headers_mut().insert(REQUEST_ID, value);
     response
+}
+
+/// With `--compat official` nothing is below `/slipway/v1` but the streams that our own pages read,
+/// with their session.
+async fn hide_additions(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let (path, headers) = (request.uri().path(), request.headers());
+    let of_a_page = request.method() == Method::GET
+        && headers.contains_key(header::COOKIE)
+        && !headers.contains_key(header::AUTHORIZATION)
+        && !path.starts_with("/slipway/v1/agents/");
+    if app.options.compat_official && path.starts_with("/slipway/") && !of_a_page {
+        return not_found(request).await;
+    }
+    next.run(request).await
 }
 
 /// The caller's id if it is a short word, else a new one.

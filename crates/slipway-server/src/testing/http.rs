@@ -1,7 +1,7 @@
 //! What holds for every request.
 
 use axum::body::Body;
-use axum::http::{Request, header};
+use axum::http::{Method, Request, header};
 use serde_json::json;
 
 use super::{TestServer, basic};
@@ -95,6 +95,42 @@ async fn unknown_paths_are_404_and_health_answers() {
         let answer = server.send(get(path)).await;
         assert_eq!(answer.status.as_u16(), status, "{path}");
         assert!(answer.headers.contains_key("x-request-id"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn an_official_server_has_no_routes_of_ours_but_the_streams_of_its_pages() {
+    let server = TestServer::with(ServerOptions {
+        compat_official: true,
+        ..ServerOptions::default()
+    })
+    .await;
+    let key = server.user("alice").await;
+    let events = "/slipway/v1/events?entity=alice";
+    let output = "/slipway/v1/items/any/output?attempt=1&offset=0";
+    for (method, path, credential, status) in [
+        (Method::GET, events, (header::AUTHORIZATION, basic(&key)), 404),
+        (Method::GET, output, (header::AUTHORIZATION, basic(&key)), 404),
+        (Method::POST, output, (header::COOKIE, "session=none".to_owned()), 404),
+        (
+            Method::GET,
+            "/slipway/v1/agents/any/events",
+            (header::COOKIE, "session=none".to_owned()),
+            404,
+        ),
+        (
+            Method::GET,
+            "/slipway/v1/runs/a/b/c/log",
+            (header::ACCEPT, "*/*".to_owned()),
+            404,
+        ),
+        // A page's own stream gets as far as its session.
+        (Method::GET, events, (header::COOKIE, "session=none".to_owned()), 401),
+    ] {
+        let request = Request::builder().method(&method).uri(path);
+        let request = request.header(credential.0, credential.1).body(Body::empty());
+        let answer = server.send(request.expect("a request")).await;
+        assert_eq!(answer.status.as_u16(), status, "{method} {path}");
     }
 }
 

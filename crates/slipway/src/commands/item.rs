@@ -317,6 +317,13 @@ fn describe(item: &Item) -> String {
 }
 
 async fn logs(args: LogsArgs, context: &Context) -> Result<()> {
+    if !context.client.has_additions().await? {
+        let server = context.client.base_url();
+        return Err(
+            Error::usage(format!("{server} keeps no output of items: it is not a Slipway server"))
+                .with_hint("`slipway run logs` prints what the run's own client sent"),
+        );
+    }
     let follow = Follow {
         from: 0,
         follow: args.follow,

@@ -1,33 +1,24 @@
 //! `slipway launch`.
 
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Args;
-use futures::StreamExt as _;
 use serde_json::{Map, Value, json};
-use slipway_client::{Follow, OutputEvent};
 use slipway_model::priority::Priority;
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_model::template::TemplateVariables;
-use slipway_wire::item::Item;
 use slipway_wire::queue::{Push, Pushed};
 
-use super::item::{find, label, priority, reason};
+use super::item::priority;
 use super::job::{CodeJob, create_for_launch};
+use super::wait::{Waited, wait};
 use crate::context::{Context, EntityArgs, ProjectArgs, non_empty};
 use crate::exit::{Error, Result};
 use crate::input;
 use crate::job::spec::{self, Request};
-use crate::output::{self, Format, table};
+use crate::output::{self, table};
 use crate::queue_document::variables;
 use crate::shell;
-
-/// How often `--wait` asks where the item stands.
-const LOOK: Duration = Duration::from_millis(500);
-
-/// How long output may trail the end of a job before `--wait` stops printing it.
-const TRAIL: Duration = Duration::from_secs(10);
 
 /// Flags of `slipway launch`.
 #[derive(Debug, Args)]
@@ -152,7 +143,16 @@ pub(crate) async fn run(args: LaunchArgs, context: &Context) -> Result<ExitCode>
     let page = format!("{}/launch/{queue_entity}/{queue}/items/{id}", context.client.base_url());
     if args.wait {
         output::note(format!("item {id}\n{page}"));
-        return wait(&id, context).await;
+        let text = |key: &str| spec.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let waited = Waited {
+            id,
+            queue_entity,
+            queue_project: args.project_queue,
+            queue,
+            run_entity: text("entity"),
+            run_project: text("project"),
+        };
+        return wait(&waited, context).await;
     }
     context.print(&pushed, |_| {
         table::facts([
@@ -353,75 +353,6 @@ fn dry_run(pushed: &Pushed) -> String {
         "{spec}\n\n{}",
         table::table(["resource argument", "value", "from"], rows)
     )
-}
-
-/// Follows an item: its states on standard error, its output on standard output.
-async fn wait(id: &str, context: &Context) -> Result<ExitCode> {
-    let printing = tokio::spawn(print_output(id.to_owned(), context.client.clone(), context.format));
-    let item = until_end(id, context).await?;
-    // The rest of the output is on its way; a job that never ran has none.
-    let _ = tokio::time::timeout(TRAIL, printing).await;
-    if context.format == Format::Json {
-        output::json(&item)?;
-    }
-    let run = [&item.run_entity, &item.run_project, &item.run_name].map(|part| part.clone().unwrap_or_default());
-    if item.run_name.is_some() {
-        let [entity, project, name] = run;
-        output::note(format!("{}/{entity}/{project}/runs/{name}", context.client.base_url()));
-    }
-    match item.state.as_str() {
-        "FINISHED" => Ok(ExitCode::SUCCESS),
-        _ => {
-            let code = item
-                .exit_code
-                .and_then(|code| u8::try_from(code).ok())
-                .filter(|code| *code != 0);
-            let reason = match &item.failure {
-                Some(failure) => format!("the job failed at stage `{}`: {}", failure.stage, failure.message),
-                None => format!("the job is {}", item.state),
-            };
-            Err(Error::job_ended(code.unwrap_or(1), reason))
-        }
-    }
-}
-
-async fn until_end(id: &str, context: &Context) -> Result<Item> {
-    let mut said = String::new();
-    loop {
-        let item = find(context, id).await?;
-        let ended = matches!(item.state.as_str(), "FINISHED" | "FAILED" | "CRASHED" | "KILLED");
-        // Why it failed is said last, after its output.
-        let why = reason(&item).filter(|_| !ended).map(|reason| format!(" ({reason})"));
-        let now = format!("{}{}", label(&item), why.unwrap_or_default());
-        if now != said {
-            output::note(table::visible(&now));
-            said = now;
-        }
-        if ended {
-            return Ok(item);
-        }
-        tokio::time::sleep(LOOK).await;
-    }
-}
-
-/// Prints what a job prints. Data on standard output must stay JSON where that was asked for.
-async fn print_output(id: String, client: slipway_client::Client, format: Format) {
-    let follow = Follow { from: 0, follow: true };
-    let mut events = client.item_output(&id, None, follow);
-    while let Some(event) = events.next().await {
-        let printed = match (event, format) {
-            (Ok(OutputEvent::Text { text, .. }), Format::Table) => output::raw(&text),
-            (Ok(OutputEvent::Text { text, .. }), Format::Json) => output::raw_aside(&text),
-            (Ok(OutputEvent::End { .. }), _) => return,
-            (Err(error), _) => {
-                output::warn(format!("its output cannot be shown: {error}"));
-                return;
-            }
-        };
-        if printed.is_err() {
-            return;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -16,3 +16,4 @@ pub(crate) mod shim;
 pub(crate) mod team;
 pub(crate) mod up;
 pub(crate) mod user;
+pub(crate) mod wait;

@@ -1,5 +1,7 @@
 //! `slipway run`.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
 use serde_json::{Value, json};
@@ -11,6 +13,9 @@ use crate::context::{Context, EntityArgs, ProjectArgs, now};
 use crate::exit::{Error, Result};
 use crate::input;
 use crate::output::{self, table, time};
+
+/// How often a server without event streams is asked.
+pub(crate) const POLL: Duration = Duration::from_secs(2);
 
 /// The subcommands of `slipway run`.
 #[derive(Debug, Subcommand)]
@@ -232,12 +237,38 @@ async fn logs(args: LogsArgs, context: &Context) -> Result<()> {
                 .join("\n")
         });
     }
-    let mut events = context.client.run_log(&name.entity, &name.project, &name.run, 0);
-    while let Some(event) = events.next().await {
-        match event? {
-            LogEvent::Line { text, .. } => output::raw(&format!("{text}\n"))?,
-            LogEvent::End { state } => output::note(format!("the run is {state}")),
-        }
-    }
+    let state = follow(&name, context, output::raw).await?;
+    output::note(format!("the run is {state}"));
     Ok(())
+}
+
+/// Hands on a run's console lines as they come, until the run has ended; its last state.
+pub(crate) async fn follow(name: &RunName, context: &Context, print: impl Fn(&str) -> Result<()>) -> Result<String> {
+    let client = &context.client;
+    if client.has_additions().await? {
+        let mut events = client.run_log(&name.entity, &name.project, &name.run, 0);
+        while let Some(event) = events.next().await {
+            match event? {
+                LogEvent::Line { text, .. } => print(&format!("{text}\n"))?,
+                LogEvent::End { state } => return Ok(state),
+            }
+        }
+        return Ok("gone".to_owned());
+    }
+    let mut printed = 0;
+    loop {
+        // The state first: lines that came before the end are then among those that follow.
+        let state = client.run_state(&name.entity, &name.project, &name.run).await?;
+        let state = state.unwrap_or_else(|| "gone".to_owned());
+        let lines = client.log_lines(&name.entity, &name.project, &name.run).await?;
+        for line in lines.iter().skip(printed) {
+            print(&format!("{}\n", line.line))?;
+        }
+        printed = printed.max(lines.len());
+        let going_on = ["pending", "running", "preempting"].contains(&state.as_str());
+        if !going_on {
+            return Ok(state);
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
