@@ -14,7 +14,6 @@ pub mod blobs;
 pub mod engine;
 pub mod error;
 pub mod events;
-pub mod failpoint;
 pub mod garbage;
 pub mod identity;
 pub mod items;

@@ -22,12 +22,13 @@ mod value;
 
 use std::sync::Arc;
 
+use slipway_failpoint as failpoint;
 use slipway_model::Millis;
 use tokio::sync::{oneshot, watch};
 
+use crate::Store;
 use crate::error::{Error, Result};
 use crate::options::{Database, Options};
-use crate::{Store, failpoint};
 
 pub(crate) use bulk::{insert_all, next_number, next_numbers};
 pub use value::{Row, Value};
