@@ -243,7 +243,7 @@ impl Store {
     }
 
     /// Deletes the captured output of all attempts of an item.
-    pub async fn delete_output(&self, item: ItemId) -> Result<()> {
+    pub(crate) async fn delete_output(&self, item: ItemId) -> Result<()> {
         loop {
             let deleted = self.write(Lane::RunData, "delete_output", move |tx| {
                 let sql = "DELETE FROM outputs WHERE (entity_id, item_id, attempt, start_at) IN \

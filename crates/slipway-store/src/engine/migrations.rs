@@ -22,6 +22,10 @@ const CONTROL: &[(&str, &str)] = &[
         include_str!("../../migrations/control/V4__artifacts.sql"),
     ),
     ("V5__place", include_str!("../../migrations/control/V5__place.sql")),
+    (
+        "V6__deleted_items",
+        include_str!("../../migrations/control/V6__deleted_items.sql"),
+    ),
 ];
 
 const RUN_DATA: &[(&str, &str)] = &[("V1__lines", include_str!("../../migrations/run_data/V1__lines.sql"))];

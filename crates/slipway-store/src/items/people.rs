@@ -154,6 +154,7 @@ fn delete(tx: &mut dyn Tx, id: ItemId) -> Result<bool> {
         "DELETE FROM items WHERE entity_id = $1 AND id = $2",
         "DELETE FROM item_specs WHERE entity_id = $1 AND item_id = $2",
         "DELETE FROM events WHERE entity_id = $1 AND item_id = $2",
+        "INSERT INTO deleted_items (entity_id, item_id) VALUES ($1, $2)",
     ] {
         tx.execute(sql, params![id.entity, id.number])?;
     }
@@ -202,12 +203,37 @@ impl Store {
         .await
     }
 
-    /// Deletes an item that waits or has ended, with its record. `false` if there is none.
+    /// Deletes an item that waits or has ended, with its record. `false` if there is none. Captured
+    /// output follows by [`crate::garbage`].
     ///
     /// # Errors
     /// [`Error::Refused`] while an agent holds it.
     pub async fn delete_item(&self, item: ItemId) -> Result<bool> {
         self.write(Lane::Control, "delete-item", move |tx| delete(tx, item))
             .await
+    }
+
+    /// Deleted items whose captured output has not been removed yet, oldest first.
+    pub async fn deleted_items(&self, limit: usize) -> Result<Vec<ItemId>> {
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        self.read(Lane::Control, "deleted-items", move |tx| {
+            let sql = "SELECT entity_id, item_id FROM deleted_items ORDER BY item_id LIMIT $1";
+            let rows = tx.query(sql, params![limit])?;
+            rows.iter()
+                .map(|row| Ok(ItemId::new(row.i64(0)?, row.i64(1)?)))
+                .collect()
+        })
+        .await
+    }
+
+    /// Removes the captured output of a deleted item and takes it off the list. What is interrupted is
+    /// found on the list again.
+    pub async fn forget_deleted_item(&self, item: ItemId) -> Result<()> {
+        self.delete_output(item).await?;
+        self.write(Lane::Control, "forget-deleted-item", move |tx| {
+            let sql = "DELETE FROM deleted_items WHERE entity_id = $1 AND item_id = $2";
+            tx.execute(sql, params![item.entity, item.number]).map(drop)
+        })
+        .await
     }
 }

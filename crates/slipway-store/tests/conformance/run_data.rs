@@ -2,6 +2,7 @@
 
 use slipway_model::id::{ItemId, RunName};
 use slipway_store::Error;
+use slipway_store::blobs::{BlobOptions, Blobs};
 use slipway_store::run_data::{Line, Stream};
 use slipway_store::runs::RunUpsert;
 
@@ -17,6 +18,7 @@ crate::cases!(
     a_later_run_of_the_same_id_starts_empty,
     captured_output_is_appended_once_whatever_is_sent_again,
     captured_output_is_read_from_any_byte_in_bounded_pieces,
+    the_output_of_a_deleted_item_follows,
     many_servers_append_the_same_output_once,
 );
 
@@ -214,10 +216,32 @@ async fn captured_output_is_appended_once_whatever_is_sent_again(bed: &Bed) {
         [0xff, 0x00],
         "any bytes"
     );
-    store.delete_output(item).await.unwrap();
+}
+
+async fn the_output_of_a_deleted_item_follows(bed: &Bed) {
+    let store = &bed.store;
+    let queue = bed.queue("q").await;
+    let (deleted, kept) = (bed.push(queue).await, bed.push(queue).await);
+    for (item, attempt) in [(deleted, 1), (deleted, 2), (kept, 1)] {
+        store.append_output(item, attempt, 0, b"text".to_vec()).await.unwrap();
+    }
+    assert!(store.delete_item(deleted).await.unwrap());
+    assert_eq!(store.deleted_items(10).await.unwrap(), [deleted]);
+    let directory = tempfile::tempdir().unwrap();
+    let blobs = Blobs::open(&BlobOptions::Local {
+        dir: directory.path().to_owned(),
+    })
+    .unwrap();
+    assert_eq!(slipway_store::garbage::collect(store, &blobs, 10).await.unwrap(), 1);
+    assert_eq!(slipway_store::garbage::collect(store, &blobs, 10).await.unwrap(), 0);
+    let end = |item, attempt| store.output_end(item, attempt);
     assert_eq!(
-        store.output_end(item, 1).await.unwrap() + store.output_end(item, 2).await.unwrap(),
-        0
+        (
+            end(deleted, 1).await.unwrap(),
+            end(deleted, 2).await.unwrap(),
+            end(kept, 1).await.unwrap()
+        ),
+        (0, 0, 4)
     );
 }
 
