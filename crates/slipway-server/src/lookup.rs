@@ -71,16 +71,9 @@ impl QueueConfig {
     /// If the stored item does not fit the revision, which only a damaged store brings about.
     pub(crate) fn final_spec(&self, item: &Item) -> Result<FinalSpec, ApiError> {
         let spec = LaunchSpec::parse(&item.spec).map_err(ApiError::internal)?;
+        let values = serde_json::from_str(&item.template_values).map_err(ApiError::internal)?;
         let resource = self.resource.map(Resource::as_str);
-        // A scheduler on another target than the queue's takes nothing from its configuration.
-        let own_target = spec.resource().is_none() || resource.is_none() || spec.resource() == resource;
-        let (variables, values) = if own_target {
-            let values = serde_json::from_str(&item.template_values).map_err(ApiError::internal)?;
-            (&self.variables, values)
-        } else {
-            (&TemplateVariables::default(), Value::Null)
-        };
-        final_spec(&self.config, resource, variables, &values, &spec).map_err(ApiError::internal)
+        final_spec(&self.config, resource, &self.variables, &values, &spec).map_err(ApiError::internal)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Launch agents.
 
+use std::collections::{HashMap, HashSet};
+
 use slipway_model::Millis;
 use slipway_model::agent::AgentStatus;
 use slipway_model::id::{AgentId, QueueId};
@@ -8,7 +10,7 @@ use slipway_model::wait::AgentLoad;
 use rand::RngExt as _;
 use slipway_model::item::{AGENT_TERM, LEASE_TERM};
 
-use crate::engine::{Lane, Row, Tx, params};
+use crate::engine::{Field, Lane, Row, Tx, params};
 use crate::events::{self, NewEvent};
 use crate::items::{self, Item, clock};
 use crate::{Error, Result, Store, identity};
@@ -111,32 +113,99 @@ fn read(row: &Row) -> Result<Agent> {
     })
 }
 
-fn read_with_queues(tx: &mut dyn Tx, row: &Row) -> Result<Agent> {
-    let mut agent = read(row)?;
-    let rows = tx.query(
-        "SELECT queue_entity_id, queue_id FROM agent_queues WHERE entity_id = $1 AND agent_id = $2 \
-         ORDER BY queue_entity_id, queue_id",
-        params![agent.id.entity, agent.id.number],
+/// Reads rows, and what queues their agents serve.
+fn read_all(tx: &mut dyn Tx, rows: &[Row]) -> Result<Vec<Agent>> {
+    let mut agents = rows.iter().map(read).collect::<Result<Vec<_>>>()?;
+    if agents.is_empty() {
+        return Ok(agents);
+    }
+    let keys: Vec<(i64, i64)> = agents.iter().map(|agent| (agent.id.entity, agent.id.number)).collect();
+    let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
+    let served = tx.query(
+        &format!(
+            "SELECT DISTINCT q.entity_id, q.agent_id, q.queue_entity_id, q.queue_id FROM {records} AS r \
+             CROSS JOIN agent_queues AS q WHERE q.entity_id = r.entity_id AND q.agent_id = r.id \
+             ORDER BY q.queue_entity_id, q.queue_id"
+        ),
+        params![serde_json::json!(keys).to_string()],
     )?;
-    agent.queues = rows
-        .iter()
-        .map(|row| {
-            Ok(QueueId {
-                entity: row.i64(0)?,
-                number: row.i64(1)?,
-            })
-        })
-        .collect::<Result<_>>()?;
-    Ok(agent)
+    let mut queues: HashMap<AgentId, Vec<QueueId>> = HashMap::new();
+    for row in &served {
+        let agent = AgentId::new(row.i64(0)?, row.i64(1)?);
+        let queue = QueueId::new(row.i64(2)?, row.i64(3)?);
+        queues.entry(agent).or_default().push(queue);
+    }
+    for agent in &mut agents {
+        agent.queues = queues.get(&agent.id).cloned().unwrap_or_default();
+    }
+    Ok(agents)
 }
 
 /// Finds an agent.
 pub(crate) fn find(tx: &mut dyn Tx, id: AgentId) -> Result<Option<Agent>> {
-    let row = tx.query_opt(
+    let rows = tx.query(
         &format!("SELECT {COLUMNS} {FROM} WHERE a.entity_id = $1 AND a.id = $2"),
         params![id.entity, id.number],
     )?;
-    row.map(|row| read_with_queues(tx, &row)).transpose()
+    Ok(read_all(tx, &rows)?.pop())
+}
+
+/// Finds agents; those that do not exist are left out.
+pub(crate) fn find_many(tx: &mut dyn Tx, ids: &HashSet<AgentId>) -> Result<Vec<Agent>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<(i64, i64)> = ids.iter().map(|id| (id.entity, id.number)).collect();
+    let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
+    let rows = tx.query(
+        &format!(
+            "SELECT {COLUMNS} FROM {records} AS r CROSS JOIN agents AS a JOIN entities AS e ON e.id = a.entity_id \
+             WHERE a.entity_id = r.entity_id AND a.id = r.id"
+        ),
+        params![serde_json::json!(keys).to_string()],
+    )?;
+    read_all(tx, &rows)
+}
+
+/// The live agents that serve queues and how busy they are, by name.
+pub(crate) fn serving(
+    tx: &mut dyn Tx,
+    queues: &HashSet<QueueId>,
+    now: Millis,
+) -> Result<HashMap<QueueId, Vec<(Agent, AgentLoad)>>> {
+    let mut found: HashMap<QueueId, Vec<(Agent, AgentLoad)>> = HashMap::new();
+    if queues.is_empty() {
+        return Ok(found);
+    }
+    let heard_since = clock::heard_since(tx)?;
+    let keys: Vec<(i64, i64)> = queues.iter().map(|queue| (queue.entity, queue.number)).collect();
+    let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
+    let rows = tx.query(
+        &format!(
+            "SELECT {COLUMNS}, (SELECT COUNT(*) FROM items AS i WHERE i.agent_id = a.id \
+             AND i.agent_entity_id = a.entity_id AND i.state IN (1, 2, 3)), q.queue_entity_id, q.queue_id \
+             FROM {records} AS r CROSS JOIN agent_queues AS q \
+             JOIN agents AS a ON a.entity_id = q.entity_id AND a.id = q.agent_id \
+             JOIN entities AS e ON e.id = a.entity_id \
+             WHERE q.queue_entity_id = r.entity_id AND q.queue_id = r.id AND a.replaced = 0 AND a.status <> $2 \
+             ORDER BY a.name"
+        ),
+        params![serde_json::json!(keys).to_string(), AgentStatus::Killed.code()],
+    )?;
+    for (row, agent) in rows.iter().zip(read_all(tx, &rows)?) {
+        if agent.heartbeat_at.max(heard_since) + AGENT_TERM <= now {
+            continue;
+        }
+        let load = AgentLoad {
+            name: agent.name.clone(),
+            running: row.i64(15)?,
+            max_jobs: agent.max_jobs,
+            draining: agent.drain_requested || agent.status == AgentStatus::Draining,
+        };
+        let queue = QueueId::new(row.i64(16)?, row.i64(17)?);
+        found.entry(queue).or_default().push((agent, load));
+    }
+    Ok(found)
 }
 
 /// The name of an agent that may take items now: it has not ended or been replaced, and does not
@@ -347,11 +416,11 @@ impl Store {
         let names = [entity.to_owned(), name.to_owned()];
         self.read(Lane::Control, "agent-by-name", move |tx| {
             let [entity, name] = &names;
-            let row = tx.query_opt(
+            let rows = tx.query(
                 &format!("SELECT {COLUMNS} {FROM} WHERE e.name = $1 AND a.name = $2 AND a.replaced = 0"),
                 params![entity, name],
             )?;
-            row.map(|row| read_with_queues(tx, &row)).transpose()
+            Ok(read_all(tx, &rows)?.pop())
         })
         .await
     }
@@ -364,7 +433,7 @@ impl Store {
                 &format!("SELECT {COLUMNS} {FROM} WHERE e.name = $1 AND a.replaced = 0 ORDER BY a.id DESC"),
                 params![&entity],
             )?;
-            rows.iter().map(|row| read_with_queues(tx, row)).collect()
+            read_all(tx, &rows)
         })
         .await
     }
@@ -448,34 +517,19 @@ impl Store {
 
     /// The live agents that serve a queue and how busy they are, by name.
     pub async fn queue_agents(&self, queue: QueueId, now: Millis) -> Result<Vec<(Agent, AgentLoad)>> {
+        let mut agents = self.agents_of_queues(&[queue], now).await?;
+        Ok(agents.remove(&queue).unwrap_or_default())
+    }
+
+    /// As [`Store::queue_agents`], for many queues; one that no agent serves is absent.
+    pub async fn agents_of_queues(
+        &self,
+        queues: &[QueueId],
+        now: Millis,
+    ) -> Result<HashMap<QueueId, Vec<(Agent, AgentLoad)>>> {
         let now = self.clock(now);
-        self.read(Lane::Control, "queue-agents", move |tx| {
-            let heard_since = clock::heard_since(tx)?;
-            let rows = tx.query(
-                &format!(
-                    "SELECT {COLUMNS}, (SELECT COUNT(*) FROM items AS i WHERE i.agent_id = a.id \
-                     AND i.agent_entity_id = a.entity_id AND i.state IN (1, 2, 3)) {FROM} \
-                     JOIN agent_queues AS q ON q.entity_id = a.entity_id AND q.agent_id = a.id \
-                     WHERE q.queue_entity_id = $1 AND q.queue_id = $2 AND a.replaced = 0 AND a.status <> $3 ORDER BY a.name"
-                ),
-                params![queue.entity, queue.number, AgentStatus::Killed.code()],
-            )?;
-            let mut agents = Vec::with_capacity(rows.len());
-            for row in &rows {
-                let agent = read_with_queues(tx, row)?;
-                if agent.heartbeat_at.max(heard_since) + AGENT_TERM <= now {
-                    continue;
-                }
-                let load = AgentLoad {
-                    name: agent.name.clone(),
-                    running: row.i64(15)?,
-                    max_jobs: agent.max_jobs,
-                    draining: agent.drain_requested || agent.status == AgentStatus::Draining,
-                };
-                agents.push((agent, load));
-            }
-            Ok(agents)
-        })
-        .await
+        let queues = queues.iter().copied().collect();
+        self.read(Lane::Control, "queue-agents", move |tx| serving(tx, &queues, now))
+            .await
     }
 }

@@ -1,5 +1,7 @@
 //! Queues and the immutable revisions of their configuration.
 
+use std::collections::HashSet;
+
 use slipway_model::Millis;
 use slipway_model::id::{QueueId, RevisionId};
 use slipway_model::queue::{Access, ExternalLinks, Prioritization, QueuePolicy, Resource};
@@ -194,6 +196,22 @@ pub(crate) fn find(tx: &mut dyn Tx, id: QueueId) -> Result<Option<Queue>> {
     )?
     .map(|row| read_queue(&row))
     .transpose()
+}
+
+/// Finds queues; those that do not exist are left out.
+pub(crate) fn find_many(tx: &mut dyn Tx, ids: &HashSet<QueueId>) -> Result<Vec<Queue>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<(i64, i64)> = ids.iter().map(|id| (id.entity, id.number)).collect();
+    let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
+    let sql = format!(
+        "SELECT {QUEUE}, {REVISION} FROM {records} AS k CROSS JOIN queues AS q JOIN entities AS e ON e.id = q.entity_id \
+         LEFT JOIN revisions AS r ON r.entity_id = q.entity_id AND r.id = q.revision_id \
+         WHERE q.entity_id = k.entity_id AND q.id = k.id"
+    );
+    let rows = tx.query(&sql, params![serde_json::json!(keys).to_string()])?;
+    rows.iter().map(read_queue).collect()
 }
 
 /// Finds a queue that must exist.

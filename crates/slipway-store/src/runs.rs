@@ -207,6 +207,17 @@ impl Store {
         Ok(run)
     }
 
+    /// Finds runs, in no order; those that do not exist are left out.
+    pub async fn runs_named(&self, names: Vec<RunName>) -> Result<Vec<Run>> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let work = move |tx: &mut dyn Tx| rows::find_many(tx, &names);
+        let mut runs = self.read(Lane::Control, "runs-named", work).await?;
+        self.fill_counts(&mut runs).await?;
+        Ok(runs)
+    }
+
     /// The runs of a project, newest first unless `oldest_first`; `after`: (created_at, run id) of
     /// the last row of the previous page.
     pub async fn runs(

@@ -294,7 +294,7 @@ impl LaunchAgent {
     #[graphql(visible = "super::additions")]
     async fn held_items(&self, ctx: &Context<'_>) -> Result<Vec<RunQueueItem>> {
         let items = ctx.store().held_items(self.0.id).await?;
-        Ok(items.into_iter().map(RunQueueItem::new).collect())
+        Ok(RunQueueItem::listed(items).collect())
     }
 }
 

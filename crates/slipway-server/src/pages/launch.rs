@@ -1,11 +1,9 @@
 //! The launch page and the page of a queue: what runs, what waits and why.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use maud::{Markup, html};
-use slipway_model::id::AgentId;
 use slipway_model::item::ItemState;
 use slipway_model::queue::{Prioritization, QUEUE_PROJECT, Resource};
 use slipway_model::spec::LaunchSpec;
@@ -46,8 +44,9 @@ pub(super) async fn home(State(app): State<Arc<App>>, visitor: Visitor) -> PageR
         let queues = app.store.queues(entity, None).await?;
         let ids: Vec<_> = queues.iter().map(|queue| queue.id).collect();
         let counts = app.store.queue_counts(&ids).await?;
+        let mut serving = app.store.agents_of_queues(&ids, visitor.now).await?;
         for (queue, counts) in queues.into_iter().zip(counts) {
-            let agents = app.store.queue_agents(queue.id, visitor.now).await?;
+            let agents = serving.remove(&queue.id).unwrap_or_default();
             let agents = agents.into_iter().map(|(_, load)| load).collect();
             rows.push(QueueRow { queue, counts, agents });
         }
@@ -345,14 +344,8 @@ async fn gather(app: &App, queue: Queue, now: slipway_model::Millis) -> Result<Q
     let ended = store.items(of_states(ended), None, ROWS).await?.rows;
     let waiting = store.waiting(queue.id, 0, ROWS).await?.rows;
 
-    let mut names: HashMap<AgentId, String> = agents.iter().map(|(agent, _)| (agent.id, agent.name.clone())).collect();
-    for id in held.iter().chain(&ended).filter_map(|item| item.agent) {
-        if !names.contains_key(&id)
-            && let Some(agent) = store.agent(id).await?
-        {
-            names.insert(id, agent.name);
-        }
-    }
+    let taken: Vec<Item> = held.iter().chain(&ended).cloned().collect();
+    let holders = store.surroundings(&taken, now).await?.holders;
     let row = |item: Item, position: Option<u64>| ItemRow {
         label: item_label(&item),
         status: Status::of_item(item.state, !loads.is_empty()),
@@ -361,7 +354,9 @@ async fn gather(app: &App, queue: Queue, now: slipway_model::Millis) -> Result<Q
             position,
             queue.paused,
             &loads,
-            item.agent.and_then(|id| names.get(&id)).map(String::as_str),
+            item.agent
+                .and_then(|id| holders.get(&id))
+                .map(|agent| agent.name.as_str()),
             now,
         ),
         position,

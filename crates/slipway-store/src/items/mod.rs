@@ -18,6 +18,7 @@ mod read;
 pub(crate) mod row;
 mod run;
 mod step;
+mod surroundings;
 mod tick;
 
 use slipway_model::Millis;
@@ -30,6 +31,7 @@ pub(crate) use people::stop_with_run;
 pub use push::{ABSORPTION_TERM, IDEMPOTENCY_TERM, MAX_IDEMPOTENCY_KEY};
 pub(crate) use read::named_by_spec;
 pub(crate) use run::{RunChange, run_changed};
+pub use surroundings::Surroundings;
 
 /// An item as stored.
 #[derive(Debug, Clone, PartialEq)]

@@ -66,7 +66,7 @@ fn one_more(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
 }
 
-fn position(tx: &mut dyn Tx, id: ItemId) -> Result<Option<u64>> {
+pub(super) fn position(tx: &mut dyn Tx, id: ItemId) -> Result<Option<u64>> {
     let Some(row) = tx.query_opt(
         "SELECT queue_id, priority, COALESCE(place, id) FROM items WHERE entity_id = $1 AND id = $2 AND state = 0",
         params![id.entity, id.number],

@@ -285,6 +285,25 @@ pub(super) fn find(tx: &mut dyn Tx, name: &RunName) -> Result<Option<Run>> {
     row.as_ref().map(read_run).transpose()
 }
 
+/// Finds runs; those that do not exist are left out. Their line counts are 0.
+pub(super) fn find_many(tx: &mut dyn Tx, names: &[RunName]) -> Result<Vec<Run>> {
+    let keys: Vec<[&str; 3]> = names
+        .iter()
+        .map(|name| [&*name.entity, &*name.project, &*name.run])
+        .collect();
+    let records = tx.records(
+        "$1",
+        &[("entity", Field::Text), ("project", Field::Text), ("run", Field::Text)],
+    );
+    let sql = format!(
+        "SELECT {RUN} FROM {records} AS k CROSS JOIN entities AS e JOIN projects AS p ON p.entity_id = e.id \
+         JOIN runs AS r ON r.entity_id = e.id AND r.project_id = p.id {WITH_TEXTS} \
+         WHERE e.name = k.entity AND p.name = k.project AND r.run_id = k.run"
+    );
+    let rows = tx.query(&sql, params![serde_json::json!(keys).to_string()])?;
+    rows.iter().map(read_run).collect()
+}
+
 /// One page of a project's runs; their line counts are 0.
 pub(super) fn page(
     tx: &mut dyn Tx,

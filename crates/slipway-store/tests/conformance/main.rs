@@ -13,6 +13,7 @@ mod engine;
 mod events;
 mod identity;
 mod leases;
+mod listings;
 mod people;
 mod pushes;
 mod queues;

@@ -8,18 +8,19 @@ pub(super) use hold::HoldMutation;
 pub(super) use manage::ManageMutation;
 pub(super) use push::PushMutation;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use async_graphql::{Context, ID, Object, SimpleObject};
 use serde_json::json;
-use slipway_model::id::{ItemRef, LeaseHandle};
-use slipway_model::item::Failure;
+use slipway_model::id::{ItemRef, LeaseHandle, RunName};
+use slipway_model::item::{Failure, ItemState};
 use slipway_model::wait::{WaitFacts, wait_reason};
 use slipway_store::Page;
 use slipway_store::agents::Agent;
 use slipway_store::events::{Event, Position, Scope};
-use slipway_store::items::Item;
-use slipway_store::queues::Queue;
+use slipway_store::items::{Item, Surroundings};
+use tokio::sync::OnceCell;
 
 use super::Result;
 use super::agents::LaunchAgent;
@@ -43,19 +44,75 @@ impl ItemQuery {
     }
 }
 
+/// Items that were listed together. What surrounds them is read for all of them, once, when it is
+/// first asked for.
+struct Listed {
+    items: Vec<Item>,
+    surroundings: OnceCell<Surroundings>,
+    runs: OnceCell<HashMap<RunName, Run>>,
+}
+
+impl Listed {
+    async fn surroundings(&self, ctx: &Context<'_>) -> Result<&Surroundings> {
+        let read = || async { Ok(ctx.store().surroundings(&self.items, ctx.now()).await?) };
+        self.surroundings.get_or_try_init(read).await
+    }
+
+    /// The runs that the caller may see.
+    async fn runs(&self, ctx: &Context<'_>) -> Result<&HashMap<RunName, Run>> {
+        let read = || async {
+            let names = self.items.iter().filter_map(|item| item.run.as_ref());
+            let visible = |name: &&RunName| access::can_read_project(ctx.principal(), &name.entity, &name.project);
+            let names: HashSet<RunName> = names.filter(visible).cloned().collect();
+            let runs = ctx.store().runs_named(names.into_iter().collect()).await?;
+            Ok(runs
+                .into_iter()
+                .map(|run| (run.name.clone(), Run(Arc::new(run))))
+                .collect())
+        };
+        self.runs.get_or_try_init(read).await
+    }
+}
+
 /// A queue item.
 #[derive(Clone)]
-pub(crate) struct RunQueueItem(Arc<Item>);
+pub(crate) struct RunQueueItem {
+    /// The items with which it was listed.
+    listed: Arc<Listed>,
+    /// Its place among them.
+    index: usize,
+}
 
 impl RunQueueItem {
     /// The wire's item over a stored one.
     pub(crate) fn new(item: Item) -> Self {
-        Self(Arc::new(item))
+        Self {
+            listed: Arc::new(Listed {
+                items: vec![item],
+                surroundings: OnceCell::new(),
+                runs: OnceCell::new(),
+            }),
+            index: 0,
+        }
+    }
+
+    /// The wire's items over stored ones that are listed together.
+    pub(crate) fn listed(items: Vec<Item>) -> impl Iterator<Item = Self> {
+        let count = items.len();
+        let listed = Arc::new(Listed {
+            items,
+            surroundings: OnceCell::new(),
+            runs: OnceCell::new(),
+        });
+        (0..count).map(move |index| Self {
+            listed: Arc::clone(&listed),
+            index,
+        })
     }
 
     /// What is stored.
     pub(crate) fn item(&self) -> &Item {
-        &self.0
+        &self.listed.items[self.index]
     }
 
     /// Finds an item that the caller may see.
@@ -78,52 +135,42 @@ impl RunQueueItem {
 
     /// The name of the entity that owns it.
     pub(super) async fn entity(&self, ctx: &Context<'_>) -> Result<Arc<String>> {
-        ctx.app().lookup.entity_name(ctx.store(), self.0.id.entity).await
-    }
-
-    async fn queue(&self, ctx: &Context<'_>) -> Result<Option<Queue>> {
-        Ok(ctx.store().queue_by_id(self.0.queue).await?)
-    }
-
-    async fn holder(&self, ctx: &Context<'_>) -> Result<Option<Agent>> {
-        match self.0.agent {
-            Some(agent) => Ok(ctx.store().agent(agent).await?),
-            None => Ok(None),
-        }
+        ctx.app().lookup.entity_name(ctx.store(), self.item().id.entity).await
     }
 }
 
 #[Object]
 impl RunQueueItem {
     async fn id(&self) -> ID {
-        ID(self.0.id.to_string())
+        ID(self.item().id.to_string())
     }
 
     /// PENDING, LEASED, CLAIMED, RUNNING, FINISHED, FAILED, CRASHED or KILLED.
     async fn state(&self) -> &'static str {
-        self.0.state.as_str()
+        self.item().state.as_str()
     }
 
     /// The run's id, once an agent has acknowledged the item.
     async fn associated_run_id(&self) -> Option<&str> {
-        self.0.run.as_ref().map(|run| run.run.as_str())
+        self.item().run.as_ref().map(|run| run.run.as_str())
     }
 
     /// The lease handle while an agent holds the item; only for those who may run agents.
     #[graphql(visible = "super::additions")]
     async fn handle(&self, ctx: &Context<'_>) -> Result<Option<ID>> {
         let entity = self.entity(ctx).await?;
-        let shown = self.0.state.is_held() && access::run_agent(ctx.principal(), &entity).is_ok();
+        let shown = self.item().state.is_held() && access::run_agent(ctx.principal(), &entity).is_ok();
         let handle = LeaseHandle {
-            item: self.0.id,
-            epoch: self.0.epoch,
+            item: self.item().id,
+            epoch: self.item().epoch,
         };
         Ok(shown.then(|| ID(handle.to_string())))
     }
 
     #[graphql(visible = "super::additions")]
     async fn queue_name(&self, ctx: &Context<'_>) -> Result<Option<String>> {
-        Ok(self.queue(ctx).await?.map(|queue| queue.name))
+        let queues = &self.listed.surroundings(ctx).await?.queues;
+        Ok(queues.get(&self.item().queue).map(|queue| queue.name.clone()))
     }
 
     #[graphql(visible = "super::additions")]
@@ -134,51 +181,58 @@ impl RunQueueItem {
     /// The state in the word that people read.
     #[graphql(visible = "super::additions")]
     async fn label(&self, ctx: &Context<'_>) -> Result<&'static str> {
-        let active = self.0.state != slipway_model::item::ItemState::Pending
-            || !ctx.store().queue_agents(self.0.queue, ctx.now()).await?.is_empty();
-        Ok(self.0.state.label(active))
+        let item = self.item();
+        let active =
+            item.state != ItemState::Pending || self.listed.surroundings(ctx).await?.serving.contains_key(&item.queue);
+        Ok(item.state.label(active))
     }
 
     /// 1, and one more for each requeue after a start.
     #[graphql(visible = "super::additions")]
     async fn attempt(&self) -> i64 {
-        self.0.attempt
+        self.item().attempt
     }
 
     #[graphql(visible = "super::additions")]
     async fn priority(&self) -> i64 {
-        self.0.priority.code()
+        self.item().priority.code()
     }
 
     /// Whom the run is attributed to.
     #[graphql(visible = "super::additions")]
     async fn author(&self) -> &str {
-        &self.0.author
+        &self.item().author
     }
 
     /// 1 for the item that runs next; null if it does not wait.
     #[graphql(visible = "super::additions")]
     async fn position(&self, ctx: &Context<'_>) -> Result<Option<i64>> {
-        let position = ctx.store().position(self.0.id).await?;
-        Ok(position.and_then(|position| i64::try_from(position).ok()))
+        let item = self.item();
+        if item.state != ItemState::Pending {
+            return Ok(None);
+        }
+        let position = self.listed.surroundings(ctx).await?.positions.get(&item.id);
+        Ok(position.and_then(|position| i64::try_from(*position).ok()))
     }
 
     /// Why it waits; null if it does not.
     #[graphql(visible = "super::additions")]
     async fn wait_reason(&self, ctx: &Context<'_>) -> Result<Option<WaitReason>> {
-        if self.0.state.is_terminal() {
+        let item = self.item();
+        if item.state.is_terminal() {
             return Ok(None);
         }
-        let agents = ctx.store().queue_agents(self.0.queue, ctx.now()).await?;
+        let around = self.listed.surroundings(ctx).await?;
+        let serving = around.serving.get(&item.queue).into_iter().flatten();
         let facts = WaitFacts {
-            state: self.0.state,
-            position: ctx.store().position(self.0.id).await?,
-            paused: self.queue(ctx).await?.is_some_and(|queue| queue.paused),
-            agents: agents.into_iter().map(|(_, load)| load).collect(),
-            leased_at: self.0.leased_at,
-            holder: self.holder(ctx).await?.map(|agent| agent.name),
-            holder_lost_since: self.0.lost_since,
-            warning: self.0.warning.as_ref().map(|warning| warning.message.clone()),
+            state: item.state,
+            position: around.positions.get(&item.id).copied(),
+            paused: around.queues.get(&item.queue).is_some_and(|queue| queue.paused),
+            agents: serving.map(|(_, load)| load.clone()).collect(),
+            leased_at: item.leased_at,
+            holder: holder(item, around).map(|agent| agent.name.clone()),
+            holder_lost_since: item.lost_since,
+            warning: item.warning.as_ref().map(|warning| warning.message.clone()),
         };
         Ok(wait_reason(&facts).map(|reason| WaitReason {
             code: reason.code(),
@@ -189,97 +243,98 @@ impl RunQueueItem {
     /// Why it failed.
     #[graphql(visible = "super::additions")]
     async fn failure(&self) -> Option<ItemFailure> {
-        self.0.failure.clone().map(ItemFailure::from)
+        self.item().failure.clone().map(ItemFailure::from)
     }
 
     /// The last warning.
     #[graphql(visible = "super::additions")]
     async fn warning(&self) -> Option<ItemFailure> {
-        self.0.warning.clone().map(ItemFailure::from)
+        self.item().warning.clone().map(ItemFailure::from)
     }
 
     #[graphql(visible = "super::additions")]
     async fn run_name(&self) -> Option<&str> {
-        self.0.run.as_ref().map(|run| run.run.as_str())
+        self.item().run.as_ref().map(|run| run.run.as_str())
     }
 
     #[graphql(visible = "super::additions")]
     async fn run_entity(&self) -> Option<&str> {
-        self.0.run.as_ref().map(|run| run.entity.as_str())
+        self.item().run.as_ref().map(|run| run.entity.as_str())
     }
 
     #[graphql(visible = "super::additions")]
     async fn run_project(&self) -> Option<&str> {
-        self.0.run.as_ref().map(|run| run.project.as_str())
+        self.item().run.as_ref().map(|run| run.project.as_str())
     }
 
     /// The run that it launched, if the caller may see it.
     #[graphql(visible = "super::additions")]
     async fn run(&self, ctx: &Context<'_>) -> Result<Option<Run>> {
-        let Some(name) = &self.0.run else {
-            return Ok(None);
-        };
-        if !access::can_read_project(ctx.principal(), &name.entity, &name.project) {
-            return Ok(None);
+        match &self.item().run {
+            Some(name) => Ok(self.listed.runs(ctx).await?.get(name).cloned()),
+            None => Ok(None),
         }
-        Ok(ctx.store().run(name).await?.map(|run| Run(Arc::new(run))))
     }
 
     /// The agent that holds it, or held it last.
     #[graphql(visible = "super::additions")]
     async fn agent(&self, ctx: &Context<'_>) -> Result<Option<LaunchAgent>> {
-        Ok(self.holder(ctx).await?.map(LaunchAgent::new))
+        if self.item().agent.is_none() {
+            return Ok(None);
+        }
+        let holder = holder(self.item(), self.listed.surroundings(ctx).await?);
+        Ok(holder.cloned().map(LaunchAgent::new))
     }
 
     #[graphql(visible = "super::additions")]
     async fn exit_code(&self) -> Option<i64> {
-        self.0.exit_code
+        self.item().exit_code
     }
 
     /// Whether somebody asked it to stop.
     #[graphql(visible = "super::additions")]
     async fn stop_requested(&self) -> bool {
-        self.0.stop_requested
+        self.item().stop_requested
     }
 
     #[graphql(visible = "super::additions")]
     async fn created_at(&self) -> DateTime {
-        DateTime(self.0.created_at)
+        DateTime(self.item().created_at)
     }
 
     #[graphql(visible = "super::additions")]
     async fn leased_at(&self) -> Option<DateTime> {
-        self.0.leased_at.map(DateTime)
+        self.item().leased_at.map(DateTime)
     }
 
     #[graphql(visible = "super::additions")]
     async fn started_at(&self) -> Option<DateTime> {
-        self.0.started_at.map(DateTime)
+        self.item().started_at.map(DateTime)
     }
 
     #[graphql(visible = "super::additions")]
     async fn ended_at(&self) -> Option<DateTime> {
-        self.0.ended_at.map(DateTime)
+        self.item().ended_at.map(DateTime)
     }
 
     /// The submitter's part of the spec.
     #[graphql(visible = "super::additions")]
     async fn submitted_spec(&self) -> Json {
-        Json::from_text(&self.0.spec)
+        Json::from_text(&self.item().spec)
     }
 
     /// What a pop hands out, without the run key.
     #[graphql(visible = "super::additions")]
     async fn final_spec(&self, ctx: &Context<'_>) -> Result<Json> {
-        let config = ctx.app().lookup.config(ctx.store(), self.0.revision).await?;
-        Ok(Json(config.final_spec(&self.0)?.spec))
+        let config = ctx.app().lookup.config(ctx.store(), self.item().revision).await?;
+        Ok(Json(config.final_spec(self.item())?.spec))
     }
 
     /// Where each value of the final resource arguments comes from.
     #[graphql(visible = "super::additions")]
     async fn origins(&self, ctx: &Context<'_>) -> Result<Json> {
-        let config = ctx.app().lookup.config(ctx.store(), self.0.revision).await?;
-        Ok(Json(json!(config.final_spec(&self.0)?.origins)))
+        let config = ctx.app().lookup.config(ctx.store(), self.item().revision).await?;
+        Ok(Json(json!(config.final_spec(self.item())?.origins)))
     }
 
     /// The item's history, oldest first.
@@ -292,7 +347,7 @@ impl RunQueueItem {
                 .map_err(|()| ApiError::bad("`after` must be the position of an event"))?,
         };
         let limit = page_size(first, 200)?;
-        let events = ctx.store().events(Scope::Item(self.0.id), after, limit).await?;
+        let events = ctx.store().events(Scope::Item(self.item().id), after, limit).await?;
         Ok(events.unwrap_or_default().into_iter().map(ItemEvent::from).collect())
     }
 
@@ -306,18 +361,23 @@ impl RunQueueItem {
         limit: Option<i32>,
     ) -> Result<ItemOutput> {
         const MAX: i32 = 1 << 20;
-        let attempt = attempt.unwrap_or(self.0.attempt);
+        let attempt = attempt.unwrap_or(self.item().attempt);
         let from = from.map_or(0, |from| from.0).max(0);
         let limit = limit.unwrap_or(MAX).clamp(0, MAX).unsigned_abs() as usize;
-        let piece = crate::output::read(ctx.store(), self.0.id, attempt, from, limit).await?;
-        let end = ctx.store().output_end(self.0.id, attempt).await?;
+        let piece = crate::output::read(ctx.store(), self.item().id, attempt, from, limit).await?;
+        let end = ctx.store().output_end(self.item().id, attempt).await?;
         Ok(ItemOutput {
             offset: Int64(piece.offset),
             end: Int64(piece.end()),
-            complete: piece.end() >= end && (self.0.state.is_terminal() || attempt < self.0.attempt),
+            complete: piece.end() >= end && (self.item().state.is_terminal() || attempt < self.item().attempt),
             text: String::from_utf8_lossy(&piece.bytes).into_owned(),
         })
     }
+}
+
+/// The agent that holds an item, or held it last.
+fn holder<'a>(item: &Item, around: &'a Surroundings) -> Option<&'a Agent> {
+    item.agent.and_then(|agent| around.holders.get(&agent))
 }
 
 /// Why an item waits.
@@ -406,13 +466,11 @@ impl RunQueueItemConnection {
     }
 
     fn build(page: Page<Item>, cursor: impl Fn(usize, &Item) -> String) -> Self {
-        let edges: Vec<RunQueueItemEdge> = page
-            .rows
-            .into_iter()
+        let edges: Vec<RunQueueItemEdge> = RunQueueItem::listed(page.rows)
             .enumerate()
-            .map(|(index, item)| RunQueueItemEdge {
-                cursor: cursor(index, &item),
-                node: RunQueueItem::new(item),
+            .map(|(index, node)| RunQueueItemEdge {
+                cursor: cursor(index, node.item()),
+                node,
             })
             .collect();
         Self {
