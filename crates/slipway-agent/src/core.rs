@@ -62,6 +62,23 @@ pub(crate) enum Lease {
     Over,
 }
 
+/// What the loop waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Waiting {
+    /// The last job, then the end.
+    Drain,
+    /// A job's end, which frees a slot.
+    Slot,
+    /// A higher limit, which comes with another start: it takes nothing.
+    Limit,
+    /// The server, which does not answer.
+    Server,
+    /// Items, of which the event stream will tell.
+    Items,
+    /// Items, for which it asks each so many milliseconds.
+    Poll(Millis),
+}
+
 /// What happens to the loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Event {
@@ -176,6 +193,28 @@ impl Core {
     /// Whether it takes nothing new.
     pub(crate) fn draining(&self) -> bool {
         self.wish != Wish::Serve || self.server_drains || self.replaced
+    }
+
+    /// Whether the event stream is open.
+    pub(crate) const fn streaming(&self) -> bool {
+        self.streaming
+    }
+
+    /// What it waits for.
+    pub(crate) fn waiting(&self) -> Waiting {
+        if self.draining() {
+            Waiting::Drain
+        } else if self.max_jobs == 0 {
+            Waiting::Limit
+        } else if self.failed_pops > 0 {
+            Waiting::Server
+        } else if self.free() == 0 {
+            Waiting::Slot
+        } else if self.managed && self.streaming {
+            Waiting::Items
+        } else {
+            Waiting::Poll(self.poll_interval())
+        }
     }
 
     /// When the next [`Event::Tick`] is due.

@@ -1,6 +1,7 @@
 //! Why an agent does not start, or ends.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 /// What ends an agent. Failures of single items never do.
@@ -70,6 +71,14 @@ pub enum AgentError {
         action: &'static str,
         /// On what.
         path: PathBuf,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Health and metrics cannot be answered where they were asked for.
+    #[error("`health_address` {address} cannot be listened on: {source}; name a free address of this machine")]
+    HealthAddress {
+        /// The address.
+        address: SocketAddr,
         /// Why it failed.
         source: io::Error,
     },

@@ -8,10 +8,12 @@
 //! The agent carries no rule of its own about who may do what: it applies those of `slipway-model`
 //! again, in case its server knows none.
 
+mod check;
 mod core;
 mod environment;
 mod error;
 mod failpoint;
+mod health;
 mod item;
 mod options;
 mod patience;
@@ -22,7 +24,7 @@ mod service;
 mod source;
 mod state_directory;
 
+pub use check::{Check, CheckReport};
 pub use error::AgentError;
 pub use options::AgentOptions;
-pub use registration::{Check, CheckReport};
 pub use service::{Agent, End, Handle};

@@ -1,12 +1,9 @@
-//! How an agent makes itself known, and the check of everything that it needs for that.
-
-use std::path::Path;
+//! How an agent makes itself known.
 
 use sha2::{Digest as _, Sha256};
 use slipway_client::Client;
 use slipway_model::agent_config::AgentConfig;
 use slipway_model::queue::QUEUE_PROJECT;
-use slipway_runner::Runner;
 use slipway_wire::agent::Registration;
 use slipway_wire::run::UpsertRun;
 
@@ -23,30 +20,6 @@ pub(crate) struct Registered {
     pub(crate) name: String,
     /// Whether the server knows our additions.
     pub(crate) managed: bool,
-}
-
-/// One line of a check.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    /// What was looked at, such as `server`.
-    pub name: &'static str,
-    /// What was found, or what is wrong and what to do.
-    pub result: Result<String, String>,
-}
-
-/// What a check found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CheckReport {
-    /// In the order in which an agent needs them.
-    pub checks: Vec<Check>,
-}
-
-impl CheckReport {
-    /// Whether the agent would serve its queues.
-    #[must_use]
-    pub fn passed(&self) -> bool {
-        self.checks.iter().all(|check| check.result.is_ok())
-    }
 }
 
 fn server(action: &'static str) -> impl FnOnce(slipway_client::Error) -> AgentError {
@@ -75,6 +48,14 @@ pub(crate) fn stable_name(options: &AgentOptions, server: &str, entity: &str) ->
         Some(name) => Ok(name.clone()),
         None => state_directory::kept_name(&options.state_directory, || first_name(options, server, entity)),
     }
+}
+
+/// The name that a start would have, without keeping it.
+pub(crate) fn name_of_a_start(options: &AgentOptions, server: &str, entity: &str) -> String {
+    let known = options.config.name.clone();
+    known
+        .or_else(|| state_directory::known_name(&options.state_directory))
+        .unwrap_or_else(|| first_name(options, server, entity))
 }
 
 /// The name of a first start: from the machine and what the agent serves then, so that agents of
@@ -190,79 +171,10 @@ pub(crate) async fn register(
     Ok(Registered { id, name, managed })
 }
 
-/// Looks at everything that an agent needs, and changes nothing on the server.
-pub(crate) async fn check(
-    options: &AgentOptions,
-    client: &Client,
-    state_parent: &Path,
-    runner: &dyn Runner,
-) -> CheckReport {
-    let client = client.with_retry(slipway_client::Retry::Never);
-    let mut checks = Vec::new();
-    let mut add = |name: &'static str, result: Result<String, String>| checks.push(Check { name, result });
-    let viewer = client.viewer().await;
-    let entity = match &viewer {
-        Ok(viewer) => options.config.entity.clone().or_else(|| viewer.entity.clone()),
-        Err(_) => None,
-    };
-    add(
-        "server",
-        match viewer {
-            Ok(viewer) => Ok(format!(
-                "{} knows the key as `{}`",
-                client.base_url(),
-                viewer.username.unwrap_or_default()
-            )),
-            Err(error) => Err(error.to_string()),
-        },
-    );
-    if let Some(entity) = entity {
-        let queues = match client.project_queues(&entity, QUEUE_PROJECT).await {
-            Ok(known) => {
-                let missing: Vec<&String> = options
-                    .config
-                    .queues
-                    .iter()
-                    .filter(|name| known.iter().all(|queue| queue.name != **name))
-                    .collect();
-                match missing[..] {
-                    [] => Ok(format!("{} of `{entity}`", options.config.queues.join(", "))),
-                    _ => Err(AgentError::MissingQueues {
-                        entity,
-                        missing: missing.into_iter().cloned().collect(),
-                        available: known.into_iter().map(|queue| queue.name).collect(),
-                    }
-                    .to_string()),
-                }
-            }
-            Err(error) => Err(error.to_string()),
-        };
-        add("queues", queues);
-    }
-    add(
-        "state",
-        match std::fs::create_dir_all(state_parent) {
-            Ok(()) => Ok(state_parent.display().to_string()),
-            Err(error) => Err(format!("`{}` cannot be made: {error}", state_parent.display())),
-        },
-    );
-    add(
-        "local-process",
-        if options.config.process.enabled {
-            runner
-                .check()
-                .await
-                .map(|()| "ready".to_owned())
-                .map_err(|error| error.to_string())
-        } else {
-            Ok("not enabled".to_owned())
-        },
-    );
-    CheckReport { checks }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     fn options(hostname: &str, queues: &[&str], name: Option<&str>, state: &Path) -> AgentOptions {

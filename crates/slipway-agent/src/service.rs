@@ -19,14 +19,16 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::core::{Action, Core, Ending, Event, Lease, Wish};
+use crate::check::{CheckReport, Target, check};
+use crate::core::{Action, Core, Ending, Event, Lease, Waiting, Wish};
 use crate::error::AgentError;
+use crate::health::Vitals;
 use crate::item::plan::workload_id;
 use crate::item::{ItemTask, Order, Shared, give_back};
 use crate::options::AgentOptions;
 use crate::patience::patiently;
 use crate::recovery::{self, Takeover};
-use crate::registration::{self, CheckReport, Registered};
+use crate::registration::{self, Registered};
 use crate::state_directory::{self, Home, StateDirectory};
 
 /// How often the status is printed at the default verbosity, and above it.
@@ -102,8 +104,13 @@ impl Agent {
 
     /// Looks at everything that the agent needs, without taking anything or changing the server.
     pub async fn check(&self) -> CheckReport {
-        let runner = process_runner(&self.options, self.options.state_directory.join("check"), "check");
-        registration::check(&self.options, &self.client, &self.options.state_directory, &runner).await
+        let process = process_runner(&self.options, self.options.state_directory.join("check"), "check");
+        let targets = [Target {
+            resource: process.resource(),
+            runner: self.options.config.process.enabled.then_some(&process as &dyn Runner),
+            enable: "set `process: {enabled: true}` to run jobs with every right of this user",
+        }];
+        check(&self.options, &self.client, &targets).await
     }
 
     /// Serves the queues until the handle, the server or an error ends it. Waits for a server that
@@ -112,10 +119,15 @@ impl Agent {
     /// # Errors
     /// [`AgentError`]. Jobs that run go on in any case.
     pub async fn run(self) -> Result<End, AgentError> {
+        let vitals = Vitals::new(&self.options.version, self.options.config.max_jobs);
+        let _health = match self.options.config.health_address {
+            Some(address) => Some(vitals.serve(address).await?),
+            None => None,
+        };
         let mut early = self.wish.subscribe();
         let service = tokio::select! {
             biased;
-            service = Service::start(&self.options, &self.client) => service?,
+            service = Service::start(&self.options, &self.client, vitals) => service?,
             // Before the loop runs there is nothing to drain.
             _ = early.wait_for(|wish| *wish != Wish::Serve) => return Ok(End::Left { jobs: 0 }),
         };
@@ -166,7 +178,7 @@ enum Message {
 }
 
 impl Service {
-    async fn start(options: &AgentOptions, client: &Client) -> Result<Self, AgentError> {
+    async fn start(options: &AgentOptions, client: &Client, vitals: Vitals) -> Result<Self, AgentError> {
         let entity = registration::entity(client, &options.config).await?;
         let name = registration::stable_name(options, client.base_url(), &entity)?;
         let state = StateDirectory::open(&options.state_directory, &name)?;
@@ -184,6 +196,8 @@ impl Service {
         }
         let registered = registration::register(client, options, &entity, &name, state.instance()).await?;
         let Registered { id, name, managed } = registered;
+        vitals.answered();
+        vitals.note(|facts| facts.name.clone_from(&name));
         if !managed {
             tracing::info!("the server has no additions: polling, without leases that are renewed");
         }
@@ -195,6 +209,7 @@ impl Service {
             entity,
             agent_name: name,
             cache: state.cache(),
+            vitals,
             managed,
         });
         let (events, inbox) = mpsc::unbounded_channel();
@@ -301,13 +316,19 @@ impl Service {
         let mut event = Event::Wish(*wish.borrow_and_update());
         loop {
             let now = self.now();
-            let before = self.core.running();
+            let before = (self.core.running(), self.core.waiting());
             for action in self.core.handle(event, now, rand::random()) {
                 if let Some(end) = self.perform(action).await {
                     return end;
                 }
             }
-            if self.core.running() != before || Instant::now() >= self.next_status_line {
+            self.shared.vitals.note(|facts| {
+                facts.turned = Some(Instant::now());
+                facts.jobs = self.core.running();
+                facts.draining = self.core.draining();
+                facts.streaming = self.core.streaming();
+            });
+            if (self.core.running(), self.core.waiting()) != before || Instant::now() >= self.next_status_line {
                 self.say_status();
             }
             let wake = self.began + Duration::from_millis(u64::try_from(self.core.wake_at()).unwrap_or(0));
@@ -334,6 +355,7 @@ impl Service {
             Some(Message::Items(items)) => {
                 let mut handles = Vec::with_capacity(items.len());
                 for item in items {
+                    self.shared.vitals.count(|counts| &mut counts.taken);
                     let handle = item.run_queue_item_id.clone();
                     handles.push(handle.clone());
                     let workload = workload_id(&handle, item.attempt).ok();
@@ -404,8 +426,12 @@ impl Service {
                 limit,
             };
             let message = match shared.client.with_retry(Retry::Never).pop(request).await {
-                Ok(items) => Message::Items(items),
+                Ok(items) => {
+                    shared.vitals.answered();
+                    Message::Items(items)
+                }
                 Err(error) => {
+                    shared.vitals.count(|counts| &mut counts.failed_pops);
                     tracing::warn!(%error, "could not ask for items");
                     Message::Core(Event::PopFailed)
                 }
@@ -422,17 +448,18 @@ impl Service {
             let mut failed = None;
             for handles in handles.chunks(RENEW_LIMIT) {
                 match client.renew(&shared.agent_id, handles).await {
-                    Ok(results) => leases.extend(
-                        results
-                            .into_iter()
-                            .map(|result| (result.run_queue_item_id.clone(), lease(&result))),
-                    ),
+                    Ok(results) => {
+                        shared.vitals.answered();
+                        let renewed = results.into_iter();
+                        leases.extend(renewed.map(|result| (result.run_queue_item_id.clone(), lease(&result))));
+                    }
                     Err(error) => failed = Some(error),
                 }
             }
             // What was answered counts, whatever became of the rest.
             let _ = events.send(Message::Core(Event::Renewed(leases)));
             if let Some(error) = failed {
+                shared.vitals.count(|counts| &mut counts.failed_renewals);
                 tracing::warn!(%error, "leases could not be renewed; jobs go on");
                 let _ = events.send(Message::Core(Event::RenewFailed));
             }
@@ -453,6 +480,7 @@ impl Service {
                 tracing::debug!(%error, "the status was not taken");
                 return;
             }
+            shared.vitals.answered();
             if shared.managed {
                 return;
             }
@@ -495,27 +523,39 @@ impl Service {
 
     fn say_status(&mut self) {
         let config = &self.shared.config;
-        let limit = match config.max_jobs {
-            -1 => "any number of".to_owned(),
-            limit => limit.to_string(),
-        };
-        let doing = if self.core.draining() {
-            "draining"
-        } else {
-            "polling on queues"
-        };
         tracing::info!(
             target: "slipway_agent::status",
-            "agent {} [{doing} {}] running {} of {limit} jobs",
+            "agent {}: running {} of {} jobs; {}",
             self.shared.agent_name,
-            config.queues.join(","),
             self.core.running(),
+            limit(config.max_jobs),
+            waits_for(self.core.waiting(), &config.queues),
         );
         self.next_status_line = Instant::now() + STATUS_LINE[usize::from(config.verbosity > 0)];
     }
 
     fn now(&self) -> Millis {
         millis(self.began.elapsed())
+    }
+}
+
+fn limit(max_jobs: i64) -> String {
+    match max_jobs {
+        -1 => "any number of".to_owned(),
+        limit => limit.to_string(),
+    }
+}
+
+/// What the agent waits for, in words.
+fn waits_for(waiting: Waiting, queues: &[String]) -> String {
+    let queues = queues.join(", ");
+    match waiting {
+        Waiting::Drain => "draining: takes nothing new and ends with its last job".to_owned(),
+        Waiting::Slot => format!("waits for a job to end before it takes more of {queues}"),
+        Waiting::Limit => "takes nothing, because `max_jobs` is 0".to_owned(),
+        Waiting::Server => "waits for the server, which does not answer".to_owned(),
+        Waiting::Items => format!("waits for items of {queues}"),
+        Waiting::Poll(interval) => format!("polling on {queues} each {} s", interval / 1_000),
     }
 }
 
@@ -536,6 +576,23 @@ fn millis(duration: Duration) -> Millis {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_status_line_says_what_the_agent_waits_for() {
+        let queues = ["a".to_owned(), "b".to_owned()];
+        for (waiting, text) in [
+            (Waiting::Drain, "draining"),
+            (Waiting::Slot, "waits for a job to end"),
+            (Waiting::Limit, "`max_jobs` is 0"),
+            (Waiting::Server, "does not answer"),
+            (Waiting::Items, "items of a, b"),
+            (Waiting::Poll(10_000), "polling on a, b each 10 s"),
+        ] {
+            let said = waits_for(waiting, &queues);
+            assert!(said.contains(text), "{said}");
+        }
+        assert_eq!((limit(-1), limit(2)), ("any number of".to_owned(), "2".to_owned()));
+    }
 
     #[test]
     fn a_lease_is_held_only_if_it_was_renewed() {

@@ -18,6 +18,13 @@ use crate::error::AgentError;
 /// Keeps two agents of one name apart.
 const LOCK: &str = "lock";
 
+/// What tells the server that a restart is the same agent.
+const INSTANCE: &str = "instance";
+
+/// The name of the agent that was given none. No agent's directory is called like this: names do not
+/// begin with a dot.
+const KEPT_NAME: &str = ".name";
+
 /// Where the process target keeps jobs, unless it is configured.
 const JOBS: &str = "jobs";
 
@@ -56,7 +63,7 @@ impl StateDirectory {
             name: name.to_owned(),
             directory: parent.to_owned(),
         })?;
-        let instance_path = path.join("instance");
+        let instance_path = path.join(INSTANCE);
         let instance = read_or_create(&instance_path).map_err(failed("write", &instance_path))?;
         Ok(Self {
             path,
@@ -111,8 +118,7 @@ impl StateDirectory {
 /// two agents that start together one waits for the other's.
 pub(crate) fn kept_name(parent: &Path, first: impl FnOnce() -> String) -> Result<String, AgentError> {
     make(parent)?;
-    // No agent's directory is called like this: names do not begin with a dot.
-    let path = parent.join(".name");
+    let path = parent.join(KEPT_NAME);
     let read_or_write = || -> io::Result<String> {
         let mut file = OpenOptions::new()
             .create(true)
@@ -140,14 +146,32 @@ pub(crate) fn kept_name(parent: &Path, first: impl FnOnce() -> String) -> Result
     read_or_write().map_err(failed("keep the agent's name in", &path))
 }
 
+/// The name that [`kept_name`] keeps, if it does already.
+pub(crate) fn known_name(parent: &Path) -> Option<String> {
+    let text = fs::read_to_string(parent.join(KEPT_NAME)).ok()?;
+    let (name, _) = text.split_once('\n')?;
+    (!name.is_empty()).then(|| name.to_owned())
+}
+
+/// Whether an agent of this name has run here, so that a server takes this one for the same.
+pub(crate) fn has_run(parent: &Path, name: &str) -> bool {
+    parent.join(name).join(INSTANCE).exists()
+}
+
+/// Whether an agent of this name runs here.
+pub(crate) fn runs(parent: &Path, name: &str) -> bool {
+    let Ok(lock) = File::open(parent.join(name).join(LOCK)) else {
+        return false;
+    };
+    flock(&lock, FlockOperation::NonBlockingLockShared).is_err()
+}
+
 /// Agents besides `own` that left jobs here and do not run, with how many.
 pub(crate) fn left_behind(parent: &Path, own: &str) -> Vec<(String, usize)> {
     let jobs = |entry: fs::DirEntry| {
         let name = entry.file_name().into_string().ok().filter(|name| name != own)?;
         let count = fs::read_dir(entry.path().join(JOBS)).ok()?.count();
-        let lock = File::open(entry.path().join(LOCK)).ok()?;
-        flock(&lock, FlockOperation::NonBlockingLockShared).ok()?;
-        (count > 0).then_some((name, count))
+        (count > 0 && !runs(parent, &name)).then_some((name, count))
     };
     let mut found: Vec<(String, usize)> = match fs::read_dir(parent) {
         Ok(entries) => entries.flatten().filter_map(jobs).collect(),
@@ -208,7 +232,9 @@ mod tests {
     fn the_name_of_the_first_start_is_kept_and_a_torn_one_is_not() {
         let parent = tempfile::tempdir().unwrap();
         let kept = |name: &str| kept_name(parent.path(), || name.to_owned()).unwrap();
+        assert_eq!(known_name(parent.path()), None);
         assert_eq!(kept("first"), "first");
+        assert_eq!(known_name(parent.path()).as_deref(), Some("first"));
         assert_eq!(kept("second"), "first");
         fs::write(parent.path().join(".name"), "fir").unwrap();
         assert_eq!(kept("third"), "third");
@@ -254,6 +280,8 @@ mod tests {
             }
         }
         let _running = StateDirectory::open(parent.path(), "running").unwrap();
+        assert!(runs(parent.path(), "running") && !runs(parent.path(), "left"));
+        assert!(has_run(parent.path(), "left") && !has_run(parent.path(), "never"));
         assert_eq!(left_behind(parent.path(), "own"), [("left".to_owned(), 2)]);
         assert_eq!(left_behind(&parent.path().join("absent"), "own"), []);
     }

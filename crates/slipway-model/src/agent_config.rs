@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -14,29 +15,10 @@ use crate::config::ConfigError;
 
 mod blocks;
 mod file;
+pub mod keys;
 mod tree;
 
 pub use blocks::{Builder, BuilderKind, Environment, ProcessTarget, Registry, RegistryKind};
-
-/// Every key at the top of the file.
-pub const KEYS: [&str; 16] = [
-    "entity",
-    "queues",
-    "name",
-    "max_jobs",
-    "max_schedulers",
-    "secure_mode",
-    "verbosity",
-    "stopped_run_timeout",
-    "start_timeout",
-    "drain_timeout",
-    "environment",
-    "registry",
-    "builder",
-    "resource_args_policy",
-    "allowed_env",
-    "process",
-];
 
 /// How far an agent trusts resource arguments whose origin its server does not tell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -82,6 +64,8 @@ pub struct AgentConfig {
     pub start_timeout: Option<Duration>,
     /// How long a drain waits for running jobs; `None` for as long as they take.
     pub drain_timeout: Option<Duration>,
+    /// Where health and metrics are answered; `None` for nowhere.
+    pub health_address: Option<SocketAddr>,
     /// The cloud in which the agent acts.
     pub environment: Option<Environment>,
     /// Where images are pushed to.
@@ -110,6 +94,7 @@ impl Default for AgentConfig {
             stopped_run_timeout: Duration::from_secs(60),
             start_timeout: Some(Duration::from_secs(1800)),
             drain_timeout: None,
+            health_address: None,
             environment: None,
             registry: None,
             builder: Builder::default(),
@@ -133,8 +118,8 @@ pub struct Flags {
     pub max_jobs: Option<i64>,
     /// `--verbose`, counted; 0 says nothing.
     pub verbosity: u8,
-    /// Whether the process target is enabled.
-    pub process_enabled: Option<bool>,
+    /// `--health-address`.
+    pub health_address: Option<SocketAddr>,
 }
 
 /// Where a value comes from.
@@ -243,7 +228,7 @@ pub enum AgentConfigError {
 fn known_key(suggestion: &Option<&'static str>) -> String {
     match suggestion {
         Some(key) => format!("; did you mean `{key}`?"),
-        None => format!("; known keys are {}", KEYS.join(", ")),
+        None => format!("; known keys are {}", keys::top().collect::<Vec<_>>().join(", ")),
     }
 }
 
@@ -291,6 +276,8 @@ pub fn resolve(
 }
 
 const ENTITY: &str = "WANDB_ENTITY";
+const NAME: &str = "SLIPWAY_AGENT_NAME";
+const HEALTH_ADDRESS: &str = "SLIPWAY_AGENT_HEALTH_ADDRESS";
 const MAX_JOBS: &str = "WANDB_LAUNCH_MAX_JOBS";
 const START_TIMEOUT: &str = "WANDB_LAUNCH_START_TIMEOUT";
 
@@ -300,6 +287,21 @@ fn apply_environment(resolved: &mut Resolved, env: &dyn Fn(&str) -> Option<Strin
     if let Some(entity) = set(ENTITY) {
         config.entity = Some(entity.trim().to_owned());
         resolved.sources.insert("entity", Source::Environment(ENTITY));
+    }
+    if let Some(name) = set(NAME) {
+        config.name = Some(name);
+        resolved.sources.insert("name", Source::Environment(NAME));
+    }
+    if let Some(text) = set(HEALTH_ADDRESS) {
+        let address = text.trim().parse().map_err(|_| AgentConfigError::Value {
+            key: "health_address",
+            source_of_value: Source::Environment(HEALTH_ADDRESS),
+            problem: format!("`{}` is not {ADDRESS}", shorten(&text)),
+        })?;
+        config.health_address = Some(address);
+        resolved
+            .sources
+            .insert("health_address", Source::Environment(HEALTH_ADDRESS));
     }
     if let Some(text) = set(MAX_JOBS) {
         config.max_jobs = text.trim().parse().map_err(|_| AgentConfigError::Value {
@@ -349,9 +351,9 @@ fn apply_flags(resolved: &mut Resolved, flags: &Flags) {
         config.verbosity = flags.verbosity.min(2);
         source("verbosity", "--verbose");
     }
-    if let Some(enabled) = flags.process_enabled {
-        config.process.enabled = enabled;
-        source("process.enabled", "--enable-process");
+    if flags.health_address.is_some() {
+        config.health_address = flags.health_address;
+        source("health_address", "--health-address");
     }
 }
 
@@ -398,6 +400,9 @@ fn limit(seconds: f64) -> Option<Duration> {
     (seconds > 0.0).then(|| Duration::from_secs_f64(seconds.min(MAX_SECONDS)))
 }
 
+/// What belongs into `health_address`.
+const ADDRESS: &str = "an address with a port, such as `127.0.0.1:8087`";
+
 /// Longer times than this (31 years) are not told apart.
 const MAX_SECONDS: f64 = 1e9;
 
@@ -426,6 +431,9 @@ impl AgentConfig {
         set("builder", self.builder.to_value());
         set("resource_args_policy", json!(self.resource_args_policy.as_str()));
         set("process", json!({"enabled": self.process.enabled}));
+        if let Some(address) = self.health_address {
+            set("health_address", json!(address));
+        }
         if let Some(environment) = &self.environment {
             set("environment", environment.to_value());
         }

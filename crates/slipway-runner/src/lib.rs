@@ -16,5 +16,6 @@ mod runner;
 mod workload;
 
 pub use error::RunnerError;
+pub use process::check_directory;
 pub use runner::{Reply, Runner, Watch};
 pub use workload::{Exit, ExitCause, Found, IdError, Status, Workload, WorkloadId};

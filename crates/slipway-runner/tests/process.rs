@@ -160,6 +160,21 @@ async fn a_job_runs_in_its_directory_with_its_variables_and_leaves_output_and_co
 }
 
 #[tokio::test]
+async fn a_check_finds_what_is_missing_and_makes_nothing() {
+    let bench = Bench::new();
+    bench.runner.check().await.unwrap();
+    assert!(!bench.root.path().join("jobs").exists());
+    let file = bench.root.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    let below = Bench::with(|options| options.directory = file.join("jobs"));
+    let error = below.runner.check().await.unwrap_err().to_string();
+    assert!(error.contains("file"), "{error}");
+    let shimless = Bench::with(|options| options.shim = vec![OsString::from("/nowhere/slipway")]);
+    let error = shimless.runner.check().await.unwrap_err().to_string();
+    assert!(error.contains("/nowhere/slipway"), "{error}");
+}
+
+#[tokio::test]
 async fn the_agents_variables_and_the_key_stay_out_of_sight() {
     let bench = Bench::new();
     let id = bench.launch("env; echo ready; sleep 1000").await;

@@ -113,7 +113,9 @@ impl Cli {
             Command::Server(args) => runtime()?.block_on(commands::server::run(args))?,
             Command::Up(args) => runtime()?.block_on(commands::up::run(args))?,
             Command::Login(args) => runtime()?.block_on(commands::login::run(args, &self.connection))?,
-            Command::LaunchAgent(args) => runtime()?.block_on(commands::launch_agent::run(args, &self.connection))?,
+            Command::LaunchAgent(args) => {
+                runtime()?.block_on(commands::launch_agent::run(args, &self.connection, &self.global))?;
+            }
             Command::Launch(args) => return runtime()?.block_on(commands::launch::run(*args, &connect()?)),
             Command::Job(command) => runtime()?.block_on(commands::job::run(command, &connect()?))?,
             Command::Queue(command) => runtime()?.block_on(commands::queue::run(command, &connect()?))?,

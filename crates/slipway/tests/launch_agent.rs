@@ -5,7 +5,10 @@
 
 mod support;
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write as _;
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -116,6 +119,36 @@ impl Bench {
             let mut runs = runs.as_array().unwrap().iter();
             runs.any(|known| known["name"] == run && known["state"] == state)
         });
+    }
+
+    /// Asks the agent's health endpoint; status and text.
+    fn get(address: &str, path: &str) -> (u16, String) {
+        let mut socket = TcpStream::connect(address).unwrap();
+        write!(
+            socket,
+            "GET {path} HTTP/1.1\r\nHost: agent\r\nConnection: close\r\n\r\n"
+        )
+        .unwrap();
+        let answer = std::io::read_to_string(socket).unwrap();
+        let status = answer.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, answer.split_once("\r\n\r\n").unwrap().1.to_owned())
+    }
+
+    fn checks(
+        &self,
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> (Option<i32>, BTreeMap<String, (bool, String)>) {
+        let command = ["launch-agent", "--check", "--state-dir", "state", "--output", "json"];
+        let mut command = self.world.command(&[&command[..], arguments].concat());
+        let output = command.envs(variables.iter().copied()).output().unwrap();
+        let lines: Vec<Value> =
+            serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", stderr(&output)));
+        let line = |line: &Value| {
+            let text = |key: &str| line[key].as_str().unwrap().to_owned();
+            (text("check"), (line["ok"].as_bool().unwrap(), text("found")))
+        };
+        (output.status.code(), lines.iter().map(line).collect())
     }
 
     fn items(&self) -> Vec<Value> {
@@ -230,4 +263,256 @@ fn a_fault_of_the_agent_fails_its_item_and_frees_the_slot() {
     assert_eq!(failed["failure"]["reason"], "agent-fault", "{failed}");
     agent.signal(Signal::TERM);
     assert!(agent.end().0.success());
+}
+
+#[test]
+fn a_configuration_that_is_wrong_is_refused_with_its_place() {
+    let world = World::empty();
+    fs::create_dir(world.path("folder")).unwrap();
+    for (name, text) in [
+        ("typo.yaml", "queues: [q]\nmax_job: 2\n"),
+        ("type.yaml", "queues: [q]\n\nmax_jobs: many\n"),
+        ("tabs.yaml", "queues:\n\t- q\n"),
+        ("none.yaml", "entity: team\n"),
+    ] {
+        fs::write(world.path(name), text).unwrap();
+    }
+    let launch_agent = |arguments: &[&str], variable: Option<(&str, &str)>| {
+        let mut command = world.command(&[&["launch-agent"], arguments].concat());
+        command.envs(variable).output().unwrap()
+    };
+    let jobs = "WANDB_LAUNCH_MAX_JOBS";
+    for (arguments, variable, text) in [
+        (
+            &["-c", "typo.yaml"][..],
+            None,
+            "`typo.yaml`: line 2: unknown key `max_job`; did you mean `max_jobs`?",
+        ),
+        (
+            &["-c", "type.yaml"],
+            None,
+            "line 3: `max_jobs` must be a whole number, not `many`",
+        ),
+        (&["-c", "tabs.yaml"], None, "line 2, column 1"),
+        (&["-c", "none.yaml"], None, "no queue to serve"),
+        (&["-c", "absent.yaml"], None, "absent.yaml"),
+        (&["-c", "folder"], None, "folder/launch-config.yaml"),
+        (&[], None, "no queue to serve"),
+        (
+            &["-q", "q"],
+            Some((jobs, "many")),
+            "environment variable WANDB_LAUNCH_MAX_JOBS",
+        ),
+        (&["-q", "q", "-j", "-2"], None, "flag --max-jobs"),
+        (&["-q", "q", "--name", "../up"], None, "flag --name"),
+        (&["-q", "q", "--url", "x"], None, "not supported any more"),
+    ] {
+        let refused = launch_agent(arguments, variable);
+        let said = stderr(&refused);
+        assert_ne!(refused.status.code(), Some(0), "{arguments:?}");
+        assert!(said.contains(text), "{arguments:?}: {said}");
+        assert!(said.lines().count() <= 2, "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn a_check_tells_each_thing_in_one_line_and_changes_nothing() {
+    let bench = Bench::new(&[]);
+    fs::create_dir_all(bench.world.path("etc")).unwrap();
+    let file = "queues: [q]\nmax_jobs: 2\nprocess:\n  enabled: true\n  work_dirs: x\n";
+    fs::write(bench.world.path("etc/launch-config.yaml"), file).unwrap();
+    let (code, found) = bench.checks(&["-c", "etc"], &[("WANDB_LAUNCH_MAX_JOBS", "3")]);
+    assert_eq!(code, Some(0), "{found:?}");
+    for (check, text) in [
+        (
+            "config",
+            "etc/launch-config.yaml`; max_jobs by environment variable WANDB_LAUNCH_MAX_JOBS",
+        ),
+        ("server", "accepts the key of `admin` and tells of items at once"),
+        ("entity", "`admin`"),
+        ("queue q", "run on local-process"),
+        ("state", "state"),
+        ("local-process", "ready"),
+    ] {
+        assert!(found[check].0 && found[check].1.contains(text), "{check}: {found:?}");
+    }
+    assert!(!bench.world.path("state").exists(), "a check makes nothing");
+    assert_eq!(bench.world.json(&["agents", "list", "--all"]), serde_json::json!([]));
+
+    // The official client's place, with what is wrong in it said at once.
+    fs::create_dir_all(bench.world.path(".config/wandb")).unwrap();
+    fs::write(
+        bench.world.path(".config/wandb/launch-config.yaml"),
+        "queues: [nor, q, none]\nbuilder: {destinaton: x}\n",
+    )
+    .unwrap();
+    let (code, found) = bench.checks(&[], &[]);
+    assert_eq!(code, Some(1), "{found:?}");
+    for (check, text) in [
+        ("queue nor", "no queue named `nor`; it has `q`"),
+        ("queue none", "no queue named `none`"),
+        (
+            "queue q",
+            "`local-process`, which is not enabled: set `process: {enabled: true}`",
+        ),
+    ] {
+        assert!(!found[check].0 && found[check].1.contains(text), "{check}: {found:?}");
+    }
+    let table = bench.world.run(&["launch-agent", "--check"]);
+    assert!(stdout(&table).contains("wrong"), "{}", stdout(&table));
+    let warned = stderr(&table);
+    assert!(
+        warned.contains("line 2: unknown key `destinaton` in `builder`"),
+        "{warned}"
+    );
+    let started = bench.world.run(&["launch-agent"]);
+    assert_eq!(started.status.code(), Some(3));
+    assert!(
+        stderr(&started).contains("no queue named `nor`, `none`; it has `q`"),
+        "{}",
+        stderr(&started)
+    );
+
+    let unreachable = bench
+        .world
+        .run(&["launch-agent", "--check", "--host", "http://127.0.0.1:1"]);
+    assert_ne!(unreachable.status.code(), Some(0));
+}
+
+#[test]
+fn probes_see_an_agent_that_serves_and_one_that_is_drained_from_afar() {
+    let bench = Bench::new(&[]);
+    let pipe = bench.launch_waiting("waits");
+    let mut agent = bench.agent(&["--health-address", "127.0.0.1:0", "--name", "probed"], &[]);
+    let line = agent.says("health and metrics are answered on http://");
+    let address = line.rsplit_once("http://").unwrap().1.trim().to_owned();
+    let run = bench.started(1);
+    until("the agent is ready", || Bench::get(&address, "/readyz").0 == 200);
+    assert_eq!(Bench::get(&address, "/healthz"), (200, "ok\n".to_owned()));
+    let metrics = Bench::get(&address, "/metrics").1;
+    for line in [
+        "slipway_agent_jobs 1",
+        "slipway_agent_items_taken_total 1",
+        "slipway_agent_max_jobs 1",
+    ] {
+        assert!(metrics.lines().any(|known| known == line), "{line}: {metrics}");
+    }
+    agent.says("running 1 of 1 jobs; waits for a job to end");
+
+    bench.world.json(&["agents", "drain", "probed"]);
+    agent.says("draining: takes nothing new");
+    let (status, why) = Bench::get(&address, "/readyz");
+    assert_eq!((status, why.as_str()), (503, "draining: the agent takes nothing new\n"));
+    assert_eq!(Bench::get(&address, "/healthz").0, 200);
+    release(&pipe);
+    let (status, _, said) = agent.end();
+    assert!(status.success() && said.contains("every job has ended"), "{said}");
+    bench.wait_for_run(&run, "finished");
+}
+
+#[test]
+fn an_upgraded_agent_goes_on_with_the_jobs_of_the_old_one() {
+    let bench = Bench::new(&[]);
+    let pipes = [bench.launch_waiting("left"), bench.launch_waiting("killed")];
+    let installed = bench.world.path("slipway");
+    fs::copy(env!("CARGO_BIN_EXE_slipway"), &installed).unwrap();
+    let start = || {
+        let arguments = [
+            "launch-agent",
+            "-c",
+            "launch-config.yaml",
+            "--state-dir",
+            "state",
+            "-j",
+            "2",
+        ];
+        bench.world.spawn_program(&installed, &arguments)
+    };
+    let mut agent = start();
+    bench.started(2);
+    // The second signal ends it at once.
+    agent.signal(Signal::TERM);
+    agent.says("draining");
+    agent.signal(Signal::TERM);
+    let (status, _, said) = agent.end();
+    assert!(status.success() && said.contains("left 2 jobs running"), "{said}");
+
+    fs::rename(&installed, bench.world.path("slipway.old")).unwrap();
+    fs::copy(env!("CARGO_BIN_EXE_slipway"), &installed).unwrap();
+    fs::remove_file(bench.world.path("slipway.old")).unwrap();
+    let mut agent = start();
+    agent.says("took over a job");
+    agent.says("took over a job");
+    release(&pipes[0]);
+    agent.kill();
+    release(&pipes[1]);
+    let mut agent = start();
+    for run in bench.starts() {
+        bench.wait_for_run(&run, "finished");
+    }
+    until("both items are finished", || {
+        bench.items().iter().all(|item| item["state"] == "FINISHED")
+    });
+    assert_eq!(bench.starts().len(), 2, "a job was started twice");
+    agent.signal(Signal::TERM);
+    assert!(agent.end().0.success());
+}
+
+#[test]
+fn a_name_has_one_live_holder_unless_another_takes_over() {
+    let bench = Bench::new(&[]);
+    let mut first = bench.agent(&["--name", "one"], &[]);
+    first.says("waits for items of q");
+    let same_state = bench.agent(&["--name", "one"], &[]).end();
+    assert!(
+        !same_state.0.success() && same_state.2.contains("with the same state directory"),
+        "{}",
+        same_state.2
+    );
+    let elsewhere = [
+        "launch-agent",
+        "-c",
+        "launch-config.yaml",
+        "--state-dir",
+        "elsewhere",
+        "--name",
+        "one",
+    ];
+    let checked = bench.world.run(&[&elsewhere[..], &["--check"]].concat());
+    assert!(stdout(&checked).contains("`one` is alive on"), "{}", stdout(&checked));
+    let refused = bench.world.run(&elsewhere);
+    assert_eq!(refused.status.code(), Some(4), "{}", stderr(&refused));
+    assert!(stderr(&refused).contains("one"), "{}", stderr(&refused));
+    let mut second = bench.world.spawn(&[&elsewhere[..], &["--take-over"]].concat(), &[]);
+    second.says("waits for items of q");
+    let (status, _, said) = first.end();
+    assert!(
+        !status.success() && said.contains("another agent took the name `one`"),
+        "{said}"
+    );
+    second.signal(Signal::TERM);
+    assert!(second.end().0.success());
+}
+
+#[test]
+fn the_log_goes_where_it_is_wanted() {
+    let bench = Bench::new(&[]);
+    let mut agent = bench.agent(&["-l", "agent.log", "-vv"], &[]);
+    let log = || fs::read_to_string(bench.world.path("agent.log")).unwrap_or_default();
+    until("the agent serves", || {
+        log().contains("running 0 of 1 jobs; waits for items of q")
+    });
+    agent.signal(Signal::TERM);
+    assert!(agent.end().0.success());
+    let mut agent = bench.agent(&["-l", "-"], &[]);
+    until("the agent serves", || {
+        bench
+            .world
+            .json(&["agents", "list"])
+            .as_array()
+            .is_some_and(|agents| agents.len() == 1)
+    });
+    agent.signal(Signal::TERM);
+    let (status, printed, _) = agent.end();
+    assert!(status.success() && printed.contains("agent "), "{printed}");
 }

@@ -183,6 +183,40 @@ fn a_replaced_agent_gives_up_its_jobs_before_it_ends() {
     assert_eq!(actions, [Action::End(Ending::Replaced)]);
 }
 
+#[test]
+fn what_an_agent_waits_for_follows_its_state() {
+    let popped = |names: &[&str]| Event::Popped(handles(names));
+    for (max_jobs, managed, events, expected) in [
+        (2, true, vec![], Waiting::Poll(BROKEN_STREAM_POLL)),
+        (2, false, vec![], Waiting::Poll(OFFICIAL_POLL)),
+        (2, true, vec![Event::StreamOpened, popped(&[])], Waiting::Items),
+        (2, true, vec![Event::StreamOpened, popped(&["a"])], Waiting::Items),
+        (2, true, vec![Event::StreamOpened, popped(&["a", "b"])], Waiting::Slot),
+        (-1, true, vec![Event::StreamOpened, popped(&["a", "b"])], Waiting::Items),
+        (0, true, vec![Event::StreamOpened], Waiting::Limit),
+        (2, true, vec![Event::PopFailed], Waiting::Server),
+        (
+            2,
+            true,
+            vec![Event::PopFailed, Event::StreamOpened, popped(&[])],
+            Waiting::Items,
+        ),
+        (2, true, vec![popped(&["a"]), Event::Wish(Wish::Drain)], Waiting::Drain),
+        (
+            2,
+            true,
+            vec![popped(&["a"]), Event::DrainRequested(true)],
+            Waiting::Drain,
+        ),
+    ] {
+        let mut core = Core::new(max_jobs, managed, None, [], 0);
+        for event in &events {
+            core.handle(event.clone(), 0, EVEN);
+        }
+        assert_eq!(core.waiting(), expected, "{max_jobs} {managed} {events:?}");
+    }
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     let handle = prop::sample::select(vec!["a", "b", "c", "d"]).prop_map(str::to_owned);
     let lease = prop::sample::select(vec![Lease::Held, Lease::StopRequested, Lease::Over]);

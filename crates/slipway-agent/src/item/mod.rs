@@ -31,6 +31,7 @@ use self::outcome::{Conclusion, Ended, TAIL_BYTES, conclude};
 use self::output::OutputFollower;
 use self::plan::{Plan, failure, plan};
 use crate::environment::{JobFacts, VALUE_LIMIT, job_environment};
+use crate::health::Vitals;
 use crate::patience::patiently;
 use crate::recovery::HANDLE;
 use crate::secret::Secret;
@@ -85,6 +86,7 @@ pub(crate) struct Shared {
     /// The agent's name, and the id of its own run on an official server.
     pub(crate) agent_name: String,
     pub(crate) cache: PathBuf,
+    pub(crate) vitals: Vitals,
     /// Whether the server knows our additions.
     pub(crate) managed: bool,
 }
@@ -153,6 +155,7 @@ impl ItemTask {
     /// Sees to an item whose task panicked: what it started is ended, the item fails, and its slot is
     /// free again. An item that is somebody else's by now is only ended.
     pub(crate) async fn rescue(mut self, workload: Option<WorkloadId>) {
+        self.shared.vitals.count(|counts| &mut counts.faults);
         let order = (*self.orders.borrow()).max(Order::Stop);
         // Nobody has orders for it any more that would change what happens here.
         self.orders = watch::channel(order).1;
@@ -242,6 +245,7 @@ impl ItemTask {
     async fn see_through(&mut self, job: Job) {
         let (end, stop_wanted) = self.supervise(&job).await;
         if *self.orders.borrow() == Order::Abandon {
+            self.shared.vitals.count(|counts| &mut counts.abandoned);
             tracing::warn!(workload = %job.workload, "ended: the item is no longer this agent's");
             return self.remove(&job.workload).await;
         }
@@ -417,6 +421,7 @@ impl ItemTask {
             });
             match results.await {
                 Ok(results) => {
+                    shared.vitals.ended(conclusion.outcome);
                     if let Some(refused) = results.iter().find(|result| !result.success) {
                         let why = refused.error.as_deref().unwrap_or_default();
                         tracing::warn!(item = self.handle, why, "the server did not take the outcome");

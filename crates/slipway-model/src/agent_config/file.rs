@@ -7,7 +7,9 @@ use serde_json::Value;
 
 use super::blocks::{Builder, BuilderKind, Environment, ProcessTarget, Registry, RegistryKind};
 use super::tree::{Entry, Node, Tree};
-use super::{AgentConfig, AgentConfigError, KEYS, MAX_SECONDS, Resolved, ResourceArgsPolicy, Source, Warning, limit};
+use super::{
+    ADDRESS, AgentConfig, AgentConfigError, MAX_SECONDS, Resolved, ResourceArgsPolicy, Source, Warning, keys, limit,
+};
 use crate::config::yaml;
 use crate::json;
 use crate::names::nearest;
@@ -60,7 +62,7 @@ struct Reader {
 
 impl Reader {
     fn top(&mut self, entry: &Entry) -> Result<(), AgentConfigError> {
-        let Some(key) = KEYS.into_iter().find(|key| *key == entry.key) else {
+        let Some(key) = keys::top().find(|key| *key == entry.key) else {
             return Err(unknown_key(entry));
         };
         // A key without value says nothing, as in the official agent.
@@ -86,6 +88,10 @@ impl Reader {
             }
             "start_timeout" => self.config.start_timeout = limit(seconds(key, node)?),
             "drain_timeout" => self.config.drain_timeout = limit(seconds(key, node)?),
+            "health_address" => {
+                let address = text(key, node)?.parse();
+                self.config.health_address = Some(address.map_err(|_| wrong(key, node, ADDRESS))?);
+            }
             "environment" => self.config.environment = self.environment(node)?,
             "registry" => self.config.registry = self.registry(node)?,
             "builder" => self.config.builder = self.builder(node)?,
@@ -106,7 +112,7 @@ impl Reader {
         if block.entries.is_empty() {
             return Ok(None);
         }
-        self.unknown(&block, &["type", "region", "project"]);
+        self.unknown(&block);
         let Some(kind) = block.get("type") else {
             return Err(block.missing("environment.type", "`aws`, `gcp` or `azure`"));
         };
@@ -133,7 +139,7 @@ impl Reader {
         if block.entries.is_empty() {
             return Ok(None);
         }
-        self.unknown(&block, &["type", "uri", "repository", "image-name", "url"]);
+        self.unknown(&block);
         let kind = block
             .get("type")
             .map(|node| word("registry.type", node, &RegistryKind::ALL, |kind| kind.as_str()))
@@ -159,21 +165,7 @@ impl Reader {
             });
         }
         let block = Block::of("builder", node)?;
-        self.unknown(
-            &block,
-            &[
-                "type",
-                "destination",
-                "uri",
-                "platform",
-                "build-context-store",
-                "build-job-name",
-                "secret-name",
-                "secret-key",
-                "kaniko-image",
-                "kaniko-config",
-            ],
-        );
+        self.unknown(&block);
         let builder = Builder {
             kind: block.get("type").map(kind).transpose()?,
             destination: match block.text("destination")? {
@@ -210,7 +202,7 @@ impl Reader {
 
     fn process(&mut self, node: &Node) -> Result<ProcessTarget, AgentConfigError> {
         let block = Block::of("process", node)?;
-        self.unknown(&block, &["enabled", "env", "work_dir"]);
+        self.unknown(&block);
         let process = ProcessTarget {
             enabled: block
                 .get("enabled")
@@ -231,11 +223,11 @@ impl Reader {
     }
 
     /// Warns of keys of a block that have no effect.
-    fn unknown(&mut self, block: &Block<'_>, known: &[&'static str]) {
+    fn unknown(&mut self, block: &Block<'_>) {
         for entry in block.entries {
-            if !known.iter().any(|key| same_key(key, &entry.key)) {
+            if !keys::within(block.name).any(|key| same_key(key, &entry.key)) {
                 let key: String = entry.key.chars().take(80).collect();
-                let suggestion = nearest(&entry.key, known.iter().copied())
+                let suggestion = nearest(&entry.key, keys::within(block.name))
                     .map(|name| format!("; did you mean `{name}`?"))
                     .unwrap_or_default();
                 self.warnings.push(Warning {
@@ -251,7 +243,7 @@ fn unknown_key(entry: &Entry) -> AgentConfigError {
     AgentConfigError::UnknownKey {
         key: entry.key.chars().take(80).collect(),
         line: entry.line,
-        suggestion: nearest(&entry.key, KEYS),
+        suggestion: nearest(&entry.key, keys::top()),
     }
 }
 

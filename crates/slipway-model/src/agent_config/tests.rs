@@ -15,7 +15,7 @@ fn file(text: &str) -> Result<Resolved, AgentConfigError> {
 fn a_full_file_is_read() {
     let resolved = file(
         "entity: team\nqueues: [q1, q2]\nname: gpu-box\nmax_jobs: -1\nmax_schedulers: '8'\nsecure_mode: true\n\
-         verbosity: 2\nstopped_run_timeout: 5\nstart_timeout: 0\ndrain_timeout: 1.5\n\
+         verbosity: 2\nhealth_address: 127.0.0.1:8087\nstopped_run_timeout: 5\nstart_timeout: 0\ndrain_timeout: 1.5\n\
          environment: {type: gcp, region: us-central1}\nregistry: {type: ecr, uri: U}\n\
          builder:\n  type: kaniko\n  destination: reg.example.com/repo\n  build-context-store: s3://b/p\n  \
          build-job-name: job\n  platform: linux/arm64\n  kaniko-config: {spec: {a: 1}}\n\
@@ -23,7 +23,7 @@ fn a_full_file_is_read() {
     )
     .unwrap();
     assert_eq!(resolved.warnings, []);
-    for key in KEYS {
+    for key in keys::top() {
         assert!(matches!(resolved.source(key), Source::File { .. }), "{key}");
     }
     let config = resolved.config;
@@ -72,12 +72,14 @@ fn later_layers_win_and_say_so() {
         "WANDB_ENTITY" => Some("diffentity".to_owned()),
         "WANDB_LAUNCH_MAX_JOBS" => Some("5".to_owned()),
         "WANDB_LAUNCH_START_TIMEOUT" => Some("2.5".to_owned()),
+        "SLIPWAY_AGENT_NAME" => Some("of-env".to_owned()),
+        "SLIPWAY_AGENT_HEALTH_ADDRESS" => Some("127.0.0.1:1".to_owned()),
         _ => None,
     };
     let flags = Flags {
         max_jobs: Some(-1),
         queues: vec!["diff-queue".to_owned()],
-        process_enabled: Some(true),
+        health_address: Some(([127, 0, 0, 1], 2).into()),
         ..Flags::default()
     };
     let text = "entity: different-entity\nmax_jobs: 2\nqueues: [q]\nregistry: {uri: test}\n";
@@ -86,13 +88,16 @@ fn later_layers_win_and_say_so() {
     assert_eq!(resolved.config.max_jobs, -1);
     assert_eq!(resolved.config.queues, ["diff-queue"]);
     assert_eq!(resolved.config.start_timeout, Some(Duration::from_millis(2500)));
-    assert!(resolved.config.process.enabled);
+    assert_eq!(resolved.config.name.as_deref(), Some("of-env"));
+    assert_eq!(resolved.config.health_address, Some(([127, 0, 0, 1], 2).into()));
     assert_eq!(resolved.config.registry.as_ref().unwrap().uri.as_deref(), Some("test"));
     for (key, source) in [
         ("entity", "environment variable WANDB_ENTITY"),
         ("max_jobs", "flag --max-jobs"),
         ("queues", "flag --queue"),
         ("registry", "configuration file, line 4"),
+        ("name", "environment variable SLIPWAY_AGENT_NAME"),
+        ("health_address", "flag --health-address"),
         ("verbosity", "default"),
     ] {
         assert_eq!(resolved.source(key).to_string(), source, "{key}");
@@ -175,6 +180,10 @@ fn wrong_values_are_refused_with_their_line() {
             "secure_mode: 'no'\n",
             "line 1: `secure_mode` must be true or false, not `no`",
         ),
+        (
+            "health_address: 8087\n",
+            "line 1: `health_address` must be an address with a port",
+        ),
         ("verbosity: 3\n", "line 1: `verbosity` must be 0, 1 or 2, not `3`"),
         (
             "start_timeout: soon\n",
@@ -231,7 +240,11 @@ fn wrong_values_are_refused_with_their_line() {
 
 #[test]
 fn wrong_environment_variables_are_named() {
-    for (name, value) in [("WANDB_LAUNCH_MAX_JOBS", "many"), ("WANDB_LAUNCH_START_TIMEOUT", "NaN")] {
+    for (name, value) in [
+        ("WANDB_LAUNCH_MAX_JOBS", "many"),
+        ("WANDB_LAUNCH_START_TIMEOUT", "NaN"),
+        ("SLIPWAY_AGENT_HEALTH_ADDRESS", "localhost"),
+    ] {
         let env = |asked: &str| (asked == name).then(|| value.to_owned());
         let error = resolve(Some("queues: [q]"), &env, &Flags::default()).unwrap_err();
         assert!(

@@ -280,6 +280,22 @@ impl ProcessRunner {
     }
 }
 
+/// Checks that a directory can be written to, or made. Changes nothing.
+///
+/// # Errors
+/// Names what stands in the way.
+pub fn check_directory(path: &Path) -> Result<(), RunnerError> {
+    let there = path.ancestors().find(|ancestor| ancestor.exists());
+    // All ancestors of a relative path may be missing: it begins where the process is.
+    let there = there.unwrap_or_else(|| Path::new("."));
+    let usable = if there.is_dir() {
+        rustix::fs::access(there, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
+    } else {
+        Err(io::ErrorKind::NotADirectory.into())
+    };
+    usable.map_err(RunnerError::io("write to", there))
+}
+
 /// The last part of the name of a directory that is being removed.
 const TRASH: &str = "removed";
 
@@ -290,10 +306,7 @@ impl Runner for ProcessRunner {
 
     fn check(&self) -> Reply<'_, Result<(), RunnerError>> {
         Box::pin(async {
-            self.prepare_parent()?;
-            let probe = self.options.directory.join(".check");
-            fs::write(&probe, b"").map_err(RunnerError::io("write", &probe))?;
-            fs::remove_file(&probe).map_err(RunnerError::io("remove", &probe))?;
+            crate::check_directory(&self.options.directory)?;
             let program = self.options.shim.first().map(PathBuf::from).unwrap_or_default();
             if command::is_program(&program) {
                 Ok(())

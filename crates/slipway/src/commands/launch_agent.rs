@@ -1,19 +1,21 @@
 //! `slipway launch-agent`.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use slipway_agent::{Agent, AgentOptions, End};
+use serde_json::json;
+use slipway_agent::{Agent, AgentOptions, CheckReport, End};
 use slipway_client::{Client, ClientOptions, Retry};
-use slipway_model::agent_config::{AgentConfig, Flags, resolve};
+use slipway_model::agent_config::{AgentConfig, Flags, Resolved, Source, resolve};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::config::connection::{Configuration, ConnectionArgs};
-use crate::context::non_empty;
+use crate::context::{GlobalArgs, non_empty};
 use crate::exit::{Error, Result};
 use crate::input;
-use crate::output::{self, table};
+use crate::output::{self, Format, table};
 use crate::telemetry::{self, LogArgs};
 
 /// Flags of `slipway launch-agent`.
@@ -44,14 +46,16 @@ pub(crate) struct LaunchAgentArgs {
     /// Say more; repeatable
     #[arg(long, short, action = clap::ArgAction::Count)]
     verbose: u8,
-    /// The agent's name, by which a later one continues its work [default: from host and queues]
-    #[arg(long, env = "SLIPWAY_AGENT_NAME", value_name = "NAME")]
+    /// The agent's name, by which a later start continues its work [default: kept from the first start]
+    #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// Where the agent keeps what its jobs print until the server has it
-    /// [default: ~/.local/state/slipway/agent]
+    /// Answer `/healthz`, `/readyz` and `/metrics` at this address, such as 127.0.0.1:8087
+    #[arg(long, value_name = "HOST:PORT")]
+    health_address: Option<SocketAddr>,
+    /// Where the agent keeps its name, its jobs and their code [default: ~/.local/state/slipway/agent]
     #[arg(long, env = "SLIPWAY_STATE_DIR", value_name = "DIR")]
     state_dir: Option<PathBuf>,
-    /// Take the name even from an agent that is alive
+    /// Take the name even from an agent that is alive, and jobs that it left for another server address
     #[arg(long)]
     take_over: bool,
     /// Only look whether everything is there that the agent needs
@@ -65,13 +69,16 @@ pub(crate) struct LaunchAgentArgs {
 }
 
 /// Runs an agent until it is drained.
-pub(crate) async fn run(args: LaunchAgentArgs, connection: &ConnectionArgs) -> Result<()> {
+pub(crate) async fn run(args: LaunchAgentArgs, connection: &ConnectionArgs, global: &GlobalArgs) -> Result<()> {
     if args.url.is_some() {
         return Err(Error::usage("`--url` is not supported any more").with_hint("name queues with `--queue`"));
     }
-    telemetry::install_to(&args.log, args.log_file.as_deref(), args.verbose)?;
     let configuration = Configuration::load()?;
-    let config = agent_config(&args, &configuration)?;
+    let (place, resolved) = agent_config(&args, &configuration)?;
+    telemetry::install_to(&args.log, args.log_file.as_deref(), resolved.config.verbosity)?;
+    for warning in &resolved.warnings {
+        output::warn(format!("{place}: {warning}"));
+    }
     let base_url = configuration.base_url(connection)?;
     let key = configuration.api_key(&base_url)?.ok_or_else(|| {
         Error::new(crate::exit::Exit::Refused, format!("no API key for {base_url}"))
@@ -81,24 +88,50 @@ pub(crate) async fn run(args: LaunchAgentArgs, connection: &ConnectionArgs) -> R
         Some(dir) => dir,
         None => default_state_directory()?,
     };
-    let agent = new_agent(config, client(base_url, key)?, state_directory, args.take_over)?;
+    let told = told(&place, &resolved);
+    let agent = new_agent(resolved.config, client(base_url, key)?, state_directory, args.take_over)?;
     if args.check {
-        return check(&agent).await;
+        return check(&agent, told, global.output).await;
     }
+    output::note(format!("configured by {told}"));
     serve(agent).await
 }
 
-/// Prints what an agent finds of what it needs.
-async fn check(agent: &Agent) -> Result<()> {
-    let report = agent.check().await;
-    let rows = report.checks.iter().map(|check| {
-        let (verdict, text) = match &check.result {
-            Ok(text) => ("ok", text),
-            Err(text) => ("wrong", text),
-        };
-        [check.name.to_owned(), verdict.to_owned(), text.clone()]
+/// Where the configuration comes from: the file, and what is stronger than it.
+fn told(place: &str, resolved: &Resolved) -> String {
+    let stronger = resolved.sources.iter().filter_map(|(key, source)| match source {
+        Source::Environment(_) | Source::Flag(_) => Some(format!("{key} by {source}")),
+        Source::Default | Source::File { .. } => None,
     });
-    output::text_line(&table::table(["check", "result", "found"], rows))?;
+    std::iter::once(place.to_owned())
+        .chain(stronger)
+        .collect::<Vec<_>>()
+        .join("; ")
+}
+
+/// Prints what an agent finds of what it needs.
+async fn check(agent: &Agent, configured: String, format: Format) -> Result<()> {
+    let mut report = CheckReport::default();
+    report.add("config", Ok(configured));
+    report.checks.extend(agent.check().await.checks);
+    let text = |result: &std::result::Result<String, String>| match result {
+        Ok(text) | Err(text) => text.clone(),
+    };
+    match format {
+        Format::Json => {
+            let checks = report.checks.iter();
+            let values = checks
+                .map(|check| json!({"check": check.name, "ok": check.result.is_ok(), "found": text(&check.result)}));
+            output::json(&values.collect::<Vec<_>>())?;
+        }
+        Format::Table => {
+            let rows = report.checks.iter().map(|check| {
+                let verdict = if check.result.is_ok() { "ok" } else { "wrong" };
+                [check.name.clone(), verdict.to_owned(), text(&check.result)]
+            });
+            output::text_line(&table::table(["check", "result", "found"], rows))?;
+        }
+    }
     if report.passed() {
         return Ok(());
     }
@@ -170,11 +203,13 @@ pub(crate) async fn serve(agent: Agent) -> Result<()> {
 fn agent_error(error: slipway_agent::AgentError) -> Error {
     match error {
         slipway_agent::AgentError::Server { action, source } => Error::from(source).context(action),
+        slipway_agent::AgentError::MissingQueues { .. } => Error::not_found(error.to_string()),
         other => Error::failure(other.to_string()),
     }
 }
 
-fn agent_config(args: &LaunchAgentArgs, configuration: &Configuration) -> Result<AgentConfig> {
+/// The configuration, and where it comes from, for people.
+fn agent_config(args: &LaunchAgentArgs, configuration: &Configuration) -> Result<(String, Resolved)> {
     let (text, place) = match &args.config {
         Some(path) => {
             let path = if path.is_dir() {
@@ -190,21 +225,22 @@ fn agent_config(args: &LaunchAgentArgs, configuration: &Configuration) -> Result
             ((!text.is_empty()).then_some(text), path)
         }
     };
+    let place = match &text {
+        Some(_) => format!("`{}`", place.display()),
+        None => format!("no file (`{}` is absent or empty)", place.display()),
+    };
     let flags = Flags {
         entity: non_empty(args.entity.as_deref()).map(str::to_owned),
         queues: args.queues.clone(),
         name: args.name.clone(),
         max_jobs: args.max_jobs,
         verbosity: args.verbose,
-        process_enabled: None,
+        health_address: args.health_address,
     };
     let variable = |name: &str| std::env::var(name).ok();
-    let resolved = resolve(text.as_deref(), &variable, &flags)
-        .map_err(|error| Error::usage(format!("`{}`: {error}", place.display())))?;
-    for warning in &resolved.warnings {
-        output::warn(format!("`{}`: {warning}", place.display()));
-    }
-    Ok(resolved.config)
+    let resolved =
+        resolve(text.as_deref(), &variable, &flags).map_err(|error| Error::usage(format!("{place}: {error}")))?;
+    Ok((place, resolved))
 }
 
 fn default_state_directory() -> Result<PathBuf> {

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -126,15 +126,18 @@ impl World {
 
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_slipway"));
+        self.at_home(command.args(arguments));
         command
-            .args(arguments)
+    }
+
+    fn at_home<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
             .current_dir(self.folder.path())
             .env_clear()
             .env("PATH", std::env::var_os("PATH").unwrap_or_default())
             .env("HOME", self.folder.path())
             .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command
+            .stderr(Stdio::piped())
     }
 
     pub(crate) fn run(&self, arguments: &[&str]) -> Output {
@@ -154,6 +157,13 @@ impl World {
         let mut command = self.command(arguments);
         command.envs(variables.iter().copied()).stdin(Stdio::null());
         Program::start(&mut command)
+    }
+
+    /// The same with another file of the program.
+    pub(crate) fn spawn_program(&self, program: &Path, arguments: &[&str]) -> Program {
+        let mut command = Command::new(program);
+        command.args(arguments);
+        Program::start(self.at_home(&mut command).stdin(Stdio::null()))
     }
 
     /// Runs a command that must succeed, and reads its JSON.
