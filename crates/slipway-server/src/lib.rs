@@ -15,6 +15,8 @@ mod console;
 mod deliveries;
 mod error;
 mod file_stream;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod graphql;
 mod http;
 mod hub;

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::context::Caller;
 use super::direct::Direct;
-use super::wording;
+use super::{size, wording};
 use crate::app::App;
 use crate::deliveries::Claims;
 use crate::error::{ApiError, Code};
@@ -110,10 +110,12 @@ async fn execute(
         Ok(_) => return Err(ApiError::bad("`variables` must be a JSON object")),
         Err(error) => return Err(not_json(&error)),
     };
+    size::check_text(&query)?;
     let document = match async_graphql::parser::parse_query(&query) {
         Ok(document) => document,
         Err(error) => return Ok(respond(Answer::from_errors(vec![error.into()]))),
     };
+    size::check_document(&document)?;
     if let Some(message) = wording::check_variables(&document, operation_name.as_deref(), &variables) {
         return Err(ApiError::bad(message));
     }

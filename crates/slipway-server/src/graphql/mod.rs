@@ -19,6 +19,9 @@ mod project;
 mod queues;
 mod runs;
 pub(crate) mod scalars;
+mod size;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod validate_only;
 mod wording;
 
 pub(crate) use context::Caller;

@@ -1,36 +1,10 @@
 //! The schema as a whole: its text, and the documents that official clients send.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-
-use async_graphql::extensions::{Extension, ExtensionContext, ExtensionFactory, NextValidation};
-use async_graphql::{ServerError, ValidationResult};
 
 use super::compat::OfficialOnly;
+use super::validate_only::{VALID, ValidateOnly};
 use super::{builder, schema};
-
-/// Ends every request after validation.
-struct ValidateOnly;
-
-const VALID: &str = "valid";
-
-impl ExtensionFactory for ValidateOnly {
-    fn create(&self) -> Arc<dyn Extension> {
-        Arc::new(Self)
-    }
-}
-
-#[async_graphql::async_trait::async_trait]
-impl Extension for ValidateOnly {
-    async fn validation(
-        &self,
-        context: &ExtensionContext<'_>,
-        next: NextValidation<'_>,
-    ) -> Result<ValidationResult, Vec<ServerError>> {
-        next.run(context).await?;
-        Err(vec![ServerError::new(VALID, None)])
-    }
-}
 
 fn crate_path(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)

@@ -17,14 +17,19 @@ async fn malformed_graphql_is_the_callers_fault_and_says_why() {
             .body(Body::from(body))
             .expect("a request")
     };
-    let deep = format!("{{ viewer {}", "{ teams ".repeat(400));
+    let deep = format!("{{ viewer {}", "{ teams ".repeat(30_000));
+    let fragments: String = (0..40)
+        .map(|level| format!("fragment f{level} on User {{ ...f{0} ...f{0} }} ", level + 1))
+        .collect();
+    let wide = format!("{{ viewer {{ ...f0 }} }} {fragments} fragment f40 on User {{ id }}");
     let cases = [
         (String::new(), "not GraphQL JSON"),
         ("{".to_owned(), "not GraphQL JSON"),
         ("[{\"query\": \"{viewer{id}}\"}]".to_owned(), "batches"),
         (json!({}).to_string(), "no `query`"),
         (json!({"query": "{"}).to_string(), ""),
-        (json!({"query": deep}).to_string(), ""),
+        (json!({"query": deep}).to_string(), "64 deep"),
+        (json!({"query": wide}).to_string(), "fragments expanded"),
         (
             json!({"query": "{ viewer { nope } }"}).to_string(),
             "Cannot query field \"nope\" on type \"User\".",
