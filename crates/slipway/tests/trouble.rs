@@ -1,0 +1,276 @@
+//! What goes wrong around a server: a newer database, sudden ends, a full disk.
+
+#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
+
+mod support;
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use support::{World, stderr, stdout};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Waits for a condition.
+fn until<T>(what: &str, mut condition: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = condition() {
+            return found;
+        }
+        assert!(begin.elapsed() < DEADLINE, "{what} did not come about");
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_binary_older_than_its_database_says_so_and_touches_nothing() {
+    let mut world = World::with_server();
+    world.kill();
+    let path = world.path("data/control.db");
+    let database = rusqlite::Connection::open(&path).unwrap();
+    let added = "INSERT INTO schema_history SELECT 999, 'future', applied_on, checksum FROM schema_history LIMIT 1";
+    assert_eq!(database.execute(added, []).unwrap(), 1);
+    drop(database);
+    let before = fs::read(&path).unwrap();
+    for command in ["server", "up"] {
+        let refused = world.run(&[command, "--data-dir", "data", "--listen", "127.0.0.1:0"]);
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(1), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert!(said.starts_with("error: "), "{said}");
+        assert!(said.contains("version 999") && said.contains("newer version of slipway"), "{said}");
+        assert_eq!(stdout(&refused), "");
+    }
+    assert!(fs::read(&path).unwrap() == before, "the database is as it was");
+}
+
+#[test]
+fn up_starts_again_on_its_data_after_any_end_and_not_twice_at_once() {
+    let world = World::empty();
+    let up = ["up", "--data-dir", "data", "--listen", "127.0.0.1:0"];
+    let mut first = world.spawn(&up, &[]);
+    first.says("serving");
+    let second = world.run(&up);
+    assert_eq!(second.status.code(), Some(1), "{}", stderr(&second));
+    assert!(stderr(&second).contains("is in use"), "{}", stderr(&second));
+
+    world.sign_in();
+    let queued = world.json(&["queue", "list"]);
+    assert_eq!(queued.as_array().unwrap().len(), 1);
+    world.json(&["queue", "create", "later", "-r", "local-container"]);
+    world.json(&["launch", "-d", "image:1", "-p", "p", "-q", "later"]);
+    first.signal(rustix::process::Signal::INT);
+    let (status, _, said) = first.end();
+    assert!(status.success(), "{said}");
+
+    for end in ["killed", "killed", "interrupted"] {
+        let mut next = world.spawn(&up, &[]);
+        next.says("serving");
+        world.sign_in();
+        let items = world.json(&["item", "list", "-q", "later"]);
+        assert_eq!(items.as_array().unwrap().len(), 1, "{end}");
+        let agents = world.json(&["agents", "list"]);
+        let names: Vec<&Value> = agents.as_array().unwrap().iter().map(|agent| &agent["name"]).collect();
+        assert_eq!(names, ["up"], "the agent takes its name back");
+        if end == "killed" {
+            next.kill();
+        } else {
+            next.signal(rustix::process::Signal::INT);
+            let (status, _, said) = next.end();
+            assert!(status.success(), "{said}");
+        }
+    }
+}
+
+/// A server whose data directory is on a small disk of its own. The disk is a `tmpfs` in a mount
+/// namespace that only the server and its shell see; `/proc` leads into it.
+struct SmallDisk {
+    world: World,
+    shell: Child,
+}
+
+const KEY: &str = "local-0123456789012345678901234567890123456789";
+
+impl SmallDisk {
+    /// Starts the server; when it is killed it is started once more.
+    fn start() -> Self {
+        let world = World::empty();
+        fs::create_dir(world.path("data")).unwrap();
+        let script = "mount -t tmpfs -o size=12m tmpfs data && head -c 4000000 /dev/zero > data/ballast || exit 9
+            for turn in 1 2; do
+                \"$0\" server --data-dir data --listen 127.0.0.1:0 & echo $! > data/pid
+                wait $!
+                rm data/address
+            done";
+        let mut command = Command::new("unshare");
+        // Without root it takes a user namespace to mount anything.
+        if !rustix::process::geteuid().is_root() {
+            command.args(["--user", "--map-root-user"]);
+        }
+        let shell = command
+            .args(["--mount", "sh", "-c", script, env!("CARGO_BIN_EXE_slipway")])
+            .current_dir(world.folder.path())
+            .env("HOME", world.folder.path())
+            .env("SLIPWAY_ADMIN_API_KEY", KEY)
+            .stdin(Stdio::null())
+            .stderr(fs::File::create(world.path("server.log")).unwrap())
+            .spawn()
+            .unwrap_or_else(|error| panic!("{error}: `apt-get install util-linux` has `unshare`"));
+        Self { world, shell }
+    }
+
+    /// A file on the small disk.
+    fn file(&self, name: &str) -> PathBuf {
+        let folder = self.world.path("data").join(name);
+        let root = PathBuf::from(format!("/proc/{}/root", self.shell.id()));
+        root.join(folder.strip_prefix("/").unwrap())
+    }
+
+    fn read(&self, name: &str) -> Option<String> {
+        let text = fs::read_to_string(self.file(name)).ok()?.trim().to_owned();
+        (!text.is_empty()).then_some(text)
+    }
+
+    /// The server's address without its scheme, once it listens.
+    fn address(&mut self) -> String {
+        let log = self.world.path("server.log");
+        until("the server's address", || {
+            let ended = self.shell.try_wait().unwrap();
+            assert!(ended.is_none(), "{ended:?}: {}", fs::read_to_string(&log).unwrap());
+            Some(self.read("address")?.strip_prefix("http://")?.to_owned())
+        })
+    }
+
+    /// Sends a request; the status, the head and the body of its answer.
+    fn send(&mut self, method: &str, path: &str, body: &[u8]) -> (u16, String, String) {
+        let address = self.address();
+        let mut stream = TcpStream::connect(&address).unwrap();
+        stream.set_read_timeout(Some(DEADLINE)).unwrap();
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nAuthorization: Bearer {KEY}\r\nConnection: \
+             close\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        // A server that refuses a body may end the connection before it has read all of it.
+        let _ = stream.write_all(body);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.unwrap_or(0), head.to_ascii_lowercase(), body.to_owned())
+    }
+
+    fn graphql(&mut self, query: &str, variables: &Value) -> (u16, String, Value) {
+        let body = json!({"query": query, "variables": variables}).to_string();
+        let (status, head, body) = self.send("POST", "/graphql", body.as_bytes());
+        let body = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{head}\n{body}"));
+        (status, head, body)
+    }
+
+    fn data(&mut self, query: &str, variables: &Value) -> Value {
+        let (status, _, body) = self.graphql(query, variables);
+        assert_eq!(status, 200, "{body}");
+        body["data"].clone()
+    }
+
+    /// Pushes an item of some size; its id, or why not.
+    fn push(&mut self, number: usize, bytes: usize) -> Result<String, (u16, String, String)> {
+        let spec = json!({"docker": {"docker_image": "a"}, "overrides": {"run_config": {"x": "x".repeat(bytes)}}});
+        let (status, head, body) = self.graphql(
+            "mutation($s: JSONString!, $k: String!) { pushToRunQueueByName(input: {entityName: \"admin\", projectName: \
+             \"model-registry\", queueName: \"q\", runSpec: $s, idempotencyKey: $k}) { runQueueItemId } }",
+            &json!({"s": spec.to_string(), "k": format!("k{number}")}),
+        );
+        match body["data"]["pushToRunQueueByName"]["runQueueItemId"].as_str() {
+            Some(id) if status == 200 => Ok(id.to_owned()),
+            _ => Err((status, head, body.to_string())),
+        }
+    }
+
+    /// The ids of all items, oldest first.
+    fn items(&mut self) -> Vec<String> {
+        let listed = "{ runQueues { items(first: 500) { edges { node { id } } } } }";
+        let data = self.data(listed, &json!({}));
+        let edges = data["runQueues"][0]["items"]["edges"].as_array().unwrap();
+        edges
+            .iter()
+            .rev()
+            .map(|edge| edge["node"]["id"].as_str().unwrap().to_owned())
+            .collect()
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = self.shell.kill();
+        let server = self.read("pid").and_then(|pid| pid.parse().ok());
+        if let Some(server) = server.and_then(rustix::process::Pid::from_raw) {
+            let _ = rustix::process::kill_process(server, rustix::process::Signal::KILL);
+        }
+        let _ = self.shell.wait();
+    }
+}
+
+#[test]
+fn a_full_disk_is_told_and_loses_nothing_that_was_answered() {
+    let mut disk = SmallDisk::start();
+    disk.data(
+        "mutation { upsertRunQueue(input: {entityName: \"admin\", projectName: \"model-registry\", queueName: \"q\", \
+         resourceType: \"local-container\", resourceConfig: \"{}\"}) { success } upsertBucket(input: {name: \"r\", \
+         entityName: \"admin\", modelName: \"p\"}) { inserted } }",
+        &json!({}),
+    );
+    let mut kept = Vec::new();
+    let (status, head, body) = loop {
+        match disk.push(kept.len(), 100_000) {
+            Ok(id) => kept.push(id),
+            Err(refused) => break refused,
+        }
+        assert!(kept.len() < 500, "the disk does not fill");
+    };
+    assert!(!kept.is_empty(), "{body}");
+    assert_eq!(status, 503, "{body}");
+    assert!(head.contains("\r\nretry-after: "), "{head}");
+    assert!(body.contains("disk") && body.contains("UNAVAILABLE"), "{body}");
+
+    let files = "mutation { createRunFiles(input: {entityName: \"admin\", projectName: \"p\", runName: \"r\", files: \
+                 [\"f\"]}) { files { uploadUrl } } }";
+    let (status, _, made) = disk.graphql(files, &json!({}));
+    if status == 200 {
+        let url = made["data"]["createRunFiles"]["files"][0]["uploadUrl"].as_str().unwrap();
+        let path = url[url.find("/storage").unwrap()..].to_owned();
+        let (status, head, body) = disk.send("PUT", &path, &vec![7; 5_000_000]);
+        assert_eq!(status, 503, "{head} {body}");
+    } else {
+        assert_eq!(status, 503, "{made}");
+    }
+    let lines = json!({"files": {"output.log": {"offset": 0, "content": ["x".repeat(3_000_000)]}}}).to_string();
+    let (status, head, body) = disk.send("POST", "/files/admin/p/r/file_stream", lines.as_bytes());
+    assert_eq!(status, 503, "{head} {body}");
+    assert!(head.contains("\r\nretry-after: "), "{head}");
+
+    assert_eq!(disk.items(), kept, "what was answered can be read while the disk is full");
+    assert_eq!(disk.send("GET", "/healthz", b"").0, 200);
+
+    fs::remove_file(disk.file("ballast")).unwrap();
+    let last = until("a push after there is room again", || disk.push(kept.len(), 100_000).ok());
+    kept.push(last);
+    assert_eq!(disk.items(), kept);
+
+    let server = disk.read("pid").unwrap().parse().unwrap();
+    let server = rustix::process::Pid::from_raw(server).unwrap();
+    rustix::process::kill_process(server, rustix::process::Signal::KILL).unwrap();
+    until("the end of the killed server", || {
+        (disk.read("pid")? != server.as_raw_nonzero().to_string()).then_some(())
+    });
+    assert_eq!(disk.items(), kept, "and after a sudden end");
+}
