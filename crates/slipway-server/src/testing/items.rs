@@ -388,3 +388,41 @@ async fn a_preempted_run_is_queued_again_with_the_key_of_its_old_attempt_which_i
     let next_key = next["runSpec"]["_wandb_api_key"].as_str().expect("a run key");
     assert_ne!(next_key, run_key, "the new attempt has a key of its own");
 }
+
+#[tokio::test]
+async fn a_clock_that_jumps_loses_nothing_and_ends_no_lease() {
+    const DAY: i64 = 86_400_000;
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "q").await;
+    server.app.store.tick(server.app.now()).await.expect("a tick");
+    let held = push(&server, &key, "q", &image("1")).await;
+    let popped = pop(&server, &key, "q").await;
+    let ack = json!({"itemId": popped["runQueueItemId"], "runId": "run1"});
+    server.official(&key, "ackRunQueueItem", ack.clone()).await.data();
+
+    let mut waiting = Vec::new();
+    for (number, jump) in [-DAY, 3 * DAY, -10 * DAY, 3_650 * DAY].into_iter().enumerate() {
+        server.pass(jump);
+        server.app.store.tick(server.app.now()).await.expect("a tick");
+        waiting.push(push(&server, &key, "q", &image(&format!("w{number}"))).await);
+        assert_eq!(state(&server, &key, &held).await["state"], "CLAIMED", "jump {jump}");
+        let again = server.official(&key, "ackRunQueueItem", ack.clone()).await.data();
+        assert_eq!(again["ackRunQueueItem"]["success"], true, "jump {jump}");
+        let run_key = popped["runSpec"]["_wandb_api_key"].as_str().expect("a run key");
+        server.official(run_key, "Viewer", json!({})).await.data();
+    }
+    for expected in &waiting {
+        let next = pop(&server, &key, "q").await;
+        let handle = next["runQueueItemId"].as_str().expect("an item");
+        let found = server
+            .graphql(
+                &key,
+                "query($i: ID!) { runQueueItem(id: $i) { id } }",
+                json!({"i": handle}),
+            )
+            .await
+            .data();
+        assert_eq!(&found["runQueueItem"]["id"], expected, "in the order of submission");
+    }
+}
