@@ -45,7 +45,10 @@ fn a_binary_older_than_its_database_says_so_and_touches_nothing() {
         assert_eq!(refused.status.code(), Some(1), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
         assert!(said.starts_with("error: "), "{said}");
-        assert!(said.contains("version 999") && said.contains("newer version of slipway"), "{said}");
+        assert!(
+            said.contains("version 999") && said.contains("newer version of slipway"),
+            "{said}"
+        );
         assert_eq!(stdout(&refused), "");
     }
     assert!(fs::read(&path).unwrap() == before, "the database is as it was");
@@ -246,7 +249,9 @@ fn a_full_disk_is_told_and_loses_nothing_that_was_answered() {
                  [\"f\"]}) { files { uploadUrl } } }";
     let (status, _, made) = disk.graphql(files, &json!({}));
     if status == 200 {
-        let url = made["data"]["createRunFiles"]["files"][0]["uploadUrl"].as_str().unwrap();
+        let url = made["data"]["createRunFiles"]["files"][0]["uploadUrl"]
+            .as_str()
+            .unwrap();
         let path = url[url.find("/storage").unwrap()..].to_owned();
         let (status, head, body) = disk.send("PUT", &path, &vec![7; 5_000_000]);
         assert_eq!(status, 503, "{head} {body}");
@@ -258,11 +263,17 @@ fn a_full_disk_is_told_and_loses_nothing_that_was_answered() {
     assert_eq!(status, 503, "{head} {body}");
     assert!(head.contains("\r\nretry-after: "), "{head}");
 
-    assert_eq!(disk.items(), kept, "what was answered can be read while the disk is full");
+    assert_eq!(
+        disk.items(),
+        kept,
+        "what was answered can be read while the disk is full"
+    );
     assert_eq!(disk.send("GET", "/healthz", b"").0, 200);
 
     fs::remove_file(disk.file("ballast")).unwrap();
-    let last = until("a push after there is room again", || disk.push(kept.len(), 100_000).ok());
+    let last = until("a push after there is room again", || {
+        disk.push(kept.len(), 100_000).ok()
+    });
     kept.push(last);
     assert_eq!(disk.items(), kept);
 

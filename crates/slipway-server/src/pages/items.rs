@@ -51,7 +51,8 @@ pub(super) struct ItemView {
 
 impl ItemView {
     /// Gathers what is known of an item.
-    pub(super) async fn gather(app: &App, item: Item, queue: Queue, now: Millis) -> Result<Self, ApiError> {
+    pub(super) async fn gather(app: &App, item: Item, queue: Queue, visitor: &Visitor) -> Result<Self, ApiError> {
+        let now = visitor.now;
         let store = &app.store;
         let loads: Vec<_> = store
             .queue_agents(queue.id, now)
@@ -74,7 +75,15 @@ impl ItemView {
         Ok(Self {
             label: item_label(&item),
             queue_active: !loads.is_empty(),
-            reason: item_reason(&item, position, queue.paused, &loads, agent.as_deref(), now),
+            reason: item_reason(
+                &item,
+                position,
+                queue.paused,
+                &loads,
+                agent.as_deref(),
+                now,
+                visitor.language,
+            ),
             position,
             agent,
             events,
@@ -88,9 +97,9 @@ impl ItemView {
     }
 
     /// The failure or the reason for waiting, with what to do about it.
-    pub(super) fn banner(&self) -> Markup {
+    pub(super) fn banner(&self, language: Language) -> Markup {
         if let Some(failure) = &self.item.failure {
-            return failure_banner(failure);
+            return failure_banner(failure, language);
         }
         html! {
             @if let Some(warning) = &self.item.warning {
@@ -102,7 +111,7 @@ impl ItemView {
                 div class="banner waiting" { div { b { (sentence(&self.reason)) } } }
             }
             @if self.item.stop_requested && !self.item.state.is_terminal() {
-                div class="banner warning" { (icons::warning()) div { b { "Asked to stop; waiting for the job to end." } } }
+                div class="banner warning" { (icons::warning()) div { b { (language.word("Asked to stop; waiting for the job to end.")) } } }
             }
         }
     }
@@ -117,19 +126,19 @@ impl ItemView {
                         span class="note" { (language.word("Attempt")) " " (self.item.attempt) }
                     }
                 }
-                div class="body" { (bands(&self.item, now)) }
+                div class="body" { (bands(&self.item, now, language)) }
                 ol class="timeline" {
                     @for (index, event) in self.events.iter().enumerate() {
                         @let before = index.checked_sub(1).and_then(|index| self.events.get(index));
                         li {
-                            b { (event_words(&event.kind)) }
+                            b { (event_words(&event.kind, language)) }
                             span class="after" title=(iso(event.at)) {
                                 @match before {
                                     Some(before) => (after(event.at - before.at)),
                                     None => { (moment(event.at, now, language)) }
                                 }
                             }
-                            span class="detail" { (event_detail(event)) }
+                            span class="detail" { (event_detail(event, language)) }
                         }
                     }
                 }
@@ -189,7 +198,7 @@ pub(super) async fn show(
     visitor: Visitor,
 ) -> PageResult {
     let (item, queue) = find(&app, &visitor, &entity, &queue, &item).await?;
-    let view = ItemView::gather(&app, item, queue, visitor.now).await?;
+    let view = ItemView::gather(&app, item, queue, &visitor).await?;
     let live = if view.item.state.is_terminal() {
         Live::default()
     } else {
@@ -217,7 +226,7 @@ fn body(view: &ItemView, may_write: bool, now: Millis, language: Language) -> Ma
     let item = &view.item;
     let status = Status::of_item(item.state, view.queue_active);
     let detail = match (item.state, item.started_at) {
-        (ItemState::Running, Some(started)) => Some(format!("for {}", duration(now - started))),
+        (ItemState::Running, Some(started)) => Some(language.lasting(now - started)),
         _ => None,
     };
     let here = item_address(&view.queue, item);
@@ -227,7 +236,7 @@ fn body(view: &ItemView, may_write: bool, now: Millis, language: Language) -> Ma
             (status.badge(language, detail.as_deref()))
             div class="actions" {
                 @if let Some(run) = &item.run {
-                    a class="button" href=(address(&[&run.entity, &run.project, "runs", &run.run])) { "Open run" }
+                    a class="button" href=(address(&[&run.entity, &run.project, "runs", &run.run])) { (language.word("Open run")) }
                 }
                 @if may_write && !item.state.is_terminal() && !item.stop_requested {
                     form method="post" action={ (here) "/cancel" } {
@@ -243,7 +252,7 @@ fn body(view: &ItemView, may_write: bool, now: Millis, language: Language) -> Ma
                 }
             }
         }
-        div class="stack" id="banner" data-live { (view.banner()) }
+        div class="stack" id="banner" data-live { (view.banner(language)) }
         div class="columns" {
             div class="stack" {
                 (view.timeline(now, language))
@@ -277,18 +286,18 @@ fn facts(view: &ItemView, now: Millis, language: Language) -> Markup {
             dt { (language.word("Submitted")) } dd { (moment(item.created_at, now, language)) }
             @if let Some(at) = item.started_at { dt { (language.word("Started")) } dd { (moment(at, now, language)) } }
             @if let Some(at) = item.ended_at { dt { (language.word("Ended")) } dd { (moment(at, now, language)) } }
-            @if let Some(code) = item.exit_code { dt { "Exit code" } dd { (code) } }
+            @if let Some(code) = item.exit_code { dt { (language.word("Exit code")) } dd { (code) } }
             dt { (language.word("Item")) } dd class="mono" { (item.id) }
         }
     }
 }
 
-fn failure_banner(failure: &Failure) -> Markup {
+fn failure_banner(failure: &Failure, language: Language) -> Markup {
     html! {
         div class="banner failed" role="alert" {
             (icons::warning())
             div {
-                b { "Failed at stage " (failure.stage) @if !failure.reason.is_empty() { " (" (failure.reason) ")" } }
+                b { (language.failed_at(&failure.stage, &failure.reason)) }
                 p { (failure.message) }
                 @for path in &failure.file_paths { p class="note" { "See " code { (path) } " of the agent's run." } }
             }
@@ -297,7 +306,7 @@ fn failure_banner(failure: &Failure) -> Markup {
 }
 
 /// How long the item waited, started and ran, as parts of one bar.
-fn bands(item: &Item, now: Millis) -> Markup {
+fn bands(item: &Item, now: Millis, language: Language) -> Markup {
     let end = item.ended_at.unwrap_or(now);
     // Of an item that waits again, the times are those of an attempt that is over.
     let taken = item.leased_at.filter(|_| item.state != ItemState::Pending);
@@ -305,7 +314,7 @@ fn bands(item: &Item, now: Millis) -> Markup {
     let waiting = taken.unwrap_or(end) - item.created_at;
     let starting = taken.map(|taken| started.unwrap_or(end) - taken);
     let running = started.map(|started| end - started);
-    let parts: Vec<(&str, &str, Millis)> = [
+    let parts: Vec<(&str, &'static str, Millis)> = [
         Some(("band-waiting", "Waiting", waiting)),
         starting.map(|millis| ("band-starting", "Starting", millis)),
         running.map(|millis| ("band-running", "Running", millis)),
@@ -334,7 +343,7 @@ fn bands(item: &Item, now: Millis) -> Markup {
             @for (class, word, millis) in &parts {
                 span {
                     svg class="swatch" viewBox="0 0 10 10" aria-hidden="true" { rect class=(class) width="10" height="10" rx="2" {} }
-                    (word) " " b { (duration(*millis)) }
+                    (language.word(word)) " " b { (duration(*millis)) }
                 }
             }
         }
@@ -362,26 +371,32 @@ fn after(millis: Millis) -> String {
     }
 }
 
-fn event_words(kind: &str) -> String {
-    match kind {
-        "pushed" => "Submitted".to_owned(),
-        "leased" => "Taken".to_owned(),
-        "acked" => "Acknowledged".to_owned(),
-        "started" => "Start recorded".to_owned(),
-        "revived" => "Heard from again".to_owned(),
-        "requeued" => "Back in the queue".to_owned(),
-        "stop-requested" => "Asked to stop".to_owned(),
-        "lost" => "Agent lost".to_owned(),
-        "stale-write" => "Late report ignored".to_owned(),
-        other => sentence(&other.replace('-', " ")).trim_end_matches('.').to_owned(),
-    }
+fn event_words(kind: &str, language: Language) -> String {
+    let known = match kind {
+        "pushed" => "Submitted",
+        "leased" => "Taken",
+        "acked" => "Acknowledged",
+        "started" => "Start recorded",
+        "running" => "Running",
+        "finished" => "Finished",
+        "failed" => "Failed",
+        "killed" => "Killed",
+        "crashed" => "Crashed",
+        "revived" => "Heard from again",
+        "requeued" => "Back in the queue",
+        "stop-requested" => "Asked to stop",
+        "lost" => "Agent lost",
+        "stale-write" => "Late report ignored",
+        other => return sentence(&other.replace('-', " ")).trim_end_matches('.').to_owned(),
+    };
+    language.word(known).to_owned()
 }
 
 /// Who, and what an event says of itself.
-fn event_detail(event: &Event) -> String {
+fn event_detail(event: &Event, language: Language) -> String {
     let mut parts = Vec::new();
     if !event.actor.is_empty() {
-        parts.push(format!("by {}", event.actor));
+        parts.push(language.by(&event.actor));
     }
     if let Ok(Value::Object(detail)) = serde_json::from_str::<Value>(&event.detail) {
         parts.extend(
@@ -452,7 +467,12 @@ mod tests {
             ("stale-write", "Late report ignored"),
             ("x-y", "X y"),
         ] {
-            assert_eq!(event_words(kind), words);
+            assert_eq!(event_words(kind, Language::English), words);
+            assert_eq!(
+                event_words(kind, Language::Japanese).is_ascii(),
+                kind == "x-y",
+                "{kind}"
+            );
         }
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use maud::{Markup, html};
+use slipway_model::agent::AgentStatus;
 use slipway_model::item::ItemState;
 use slipway_model::queue::{Prioritization, QUEUE_PROJECT, Resource};
 use slipway_model::spec::LaunchSpec;
@@ -77,25 +78,25 @@ fn home_body(rows: &[QueueRow], visitor: &Visitor) -> Markup {
         div class="title" { h1 { "Launch" } }
         div class="stack" id="launch" data-live {
             @if rows.is_empty() {
-                (first_steps(&visitor.principal.user.default_entity))
+                (first_steps(&visitor.principal.user.default_entity, language))
             } @else {
                 section class="card numbers" aria-label="Now" {
                     div { span class="note" { (language.word("Running")) } b { (running) } }
                     div {
                         span class="note" { (language.word("Waiting")) }
                         b { (waiting) }
-                        @if let Some(oldest) = oldest { span class="note" { "oldest " (duration(now - oldest)) } }
+                        @if let Some(oldest) = oldest { span class="note" { (language.oldest(now - oldest)) } }
                     }
                     div { span class="note" { (language.word("Queues")) } b { (rows.len()) } }
                 }
-                @for row in idle { (no_agent_banner(&row.queue, row.counts.pending)) }
+                @for row in idle { (no_agent_banner(&row.queue, row.counts.pending, language)) }
                 section class="card" aria-labelledby="queues-title" {
                     header { h2 id="queues-title" { (language.word("Queues")) } }
                     div class="scroll" {
                         table class="list" {
                             thead {
                                 tr {
-                                    th { (language.word("Queue")) }
+                                    th class="first" { (language.word("Queue")) }
                                     th class="wide" { (language.word("Target")) }
                                     th { (language.word("State")) }
                                     th class="number" { (language.word("Running")) }
@@ -118,7 +119,7 @@ fn queue_row(row: &QueueRow, visitor: &Visitor) -> Markup {
     let limited = !agents.is_empty() && agents.iter().all(|agent| agent.max_jobs >= 0);
     html! {
         tr {
-            td {
+            td class="first" {
                 a class="name" href=(queue_address(queue)) { (queue.name) }
                 small { (queue.entity) }
             }
@@ -130,7 +131,7 @@ fn queue_row(row: &QueueRow, visitor: &Visitor) -> Markup {
             }
             td class="number" {
                 (counts.pending)
-                @if let Some(oldest) = counts.oldest_pending_at { small { "oldest " (duration(visitor.now - oldest)) } }
+                @if let Some(oldest) = counts.oldest_pending_at { small { (visitor.language.oldest(visitor.now - oldest)) } }
             }
             td class="wide" {
                 @match counts.last_success_at {
@@ -143,20 +144,20 @@ fn queue_row(row: &QueueRow, visitor: &Visitor) -> Markup {
 }
 
 /// What to do on a server without queues.
-fn first_steps(entity: &str) -> Markup {
+fn first_steps(entity: &str, language: Language) -> Markup {
     html! {
         section class="card" aria-labelledby="first-title" {
-            header { h2 id="first-title" { "First steps" } }
+            header { h2 id="first-title" { (language.word("First steps")) } }
             ol class="steps" {
-                li { "Create a queue: " code { "slipway queue create demo --entity " (shell_word(entity)) } }
-                li { "Start an agent: " code { "slipway launch-agent -q demo --entity " (shell_word(entity)) } }
-                li { "Launch a job: " code { "slipway launch --queue demo --docker-image python:3.11-slim" } }
+                li { (language.word("Create a queue")) ": " code { "slipway queue create demo --entity " (shell_word(entity)) } }
+                li { (language.word("Start an agent")) ": " code { "slipway launch-agent -q demo --entity " (shell_word(entity)) } }
+                li { (language.word("Launch a job")) ": " code { "slipway launch --queue demo --docker-image python:3.11-slim" } }
             }
         }
     }
 }
 
-fn no_agent_banner(queue: &Queue, waiting: i64) -> Markup {
+fn no_agent_banner(queue: &Queue, waiting: i64, language: Language) -> Markup {
     let command = format!(
         "slipway launch-agent -q {} --entity {}",
         shell_word(&queue.name),
@@ -166,8 +167,8 @@ fn no_agent_banner(queue: &Queue, waiting: i64) -> Markup {
         div class="banner warning" {
             (icons::warning())
             div {
-                b { (queue.name) ": no agent serves this queue; " (waiting) " wait" }
-                p { "Start one: " code { (command) } }
+                b { (language.unserved(&queue.name, waiting)) }
+                p { (language.word("Start one")) ": " code { (command) } }
             }
         }
     }
@@ -249,6 +250,7 @@ pub(super) fn item_reason(
     agents: &[AgentLoad],
     holder: Option<&str>,
     now: slipway_model::Millis,
+    language: Language,
 ) -> String {
     if let Some(failure) = &item.failure {
         return failure.message.clone();
@@ -264,9 +266,9 @@ pub(super) fn item_reason(
         warning: item.warning.as_ref().map(|warning| warning.message.clone()),
     };
     match (wait_reason(&facts), holder) {
-        // Sentences quote names as terminals do; on a page the quotes are noise.
-        (Some(reason), _) => reason.sentence(now).replace('`', ""),
-        (None, Some(holder)) => format!("on {holder}"),
+        (Some(reason), _) => language.wait_reason(&reason, now),
+        (None, Some(holder)) if item.state.is_held() => language.on(holder),
+        (None, Some(holder)) => holder.to_owned(),
         (None, None) => String::new(),
     }
 }
@@ -304,7 +306,7 @@ pub(super) async fn queue(
     visitor: Visitor,
 ) -> PageResult {
     let queue = find_queue(&app, &visitor, &entity, &name).await?;
-    let view = gather(&app, queue, visitor.now).await?;
+    let view = gather(&app, queue, &visitor).await?;
     let frame = Frame {
         visitor: &visitor,
         section: Section::Launch,
@@ -321,7 +323,8 @@ pub(super) async fn queue(
     Ok(Page(frame.page(&queue_body(&view, &visitor))))
 }
 
-async fn gather(app: &App, queue: Queue, now: slipway_model::Millis) -> Result<QueueView, ApiError> {
+async fn gather(app: &App, queue: Queue, visitor: &Visitor) -> Result<QueueView, ApiError> {
+    let now = visitor.now;
     let store = &app.store;
     let agents = store.queue_agents(queue.id, now).await?;
     let loads: Vec<AgentLoad> = agents.iter().map(|(_, load)| load.clone()).collect();
@@ -358,6 +361,7 @@ async fn gather(app: &App, queue: Queue, now: slipway_model::Millis) -> Result<Q
                 .and_then(|id| holders.get(&id))
                 .map(|agent| agent.name.as_str()),
             now,
+            visitor.language,
         ),
         position,
         item,
@@ -389,22 +393,22 @@ fn queue_body(view: &QueueView, visitor: &Visitor) -> Markup {
             (queue_state(queue, !agents.is_empty(), language))
             span class="note" {
                 (target(queue))
-                @if queue.prioritization == Prioritization::V0 { " · prioritized" }
+                @if queue.prioritization == Prioritization::V0 { " · " (language.word("prioritized")) }
             }
         }
         div class="stack" id="queue" data-live {
-            @if agents.is_empty() && !queue.paused { (no_agent_banner(queue, counts.pending)) }
+            @if agents.is_empty() && !queue.paused { (no_agent_banner(queue, counts.pending, language)) }
             section class="card numbers" aria-label="Now" {
                 div {
                     span class="note" { (language.word("Running")) }
                     b { (counts.running + counts.starting) }
-                    @if slots > 0 { span class="note" { (running) " of " (slots) " slots" } }
+                    @if slots > 0 { span class="note" { (language.slots(running, slots)) } }
                 }
                 div {
                     span class="note" { (language.word("Waiting")) }
                     b { (counts.pending) }
                     @if let Some(oldest) = counts.oldest_pending_at {
-                        span class="note" { "oldest " (duration(visitor.now - oldest)) }
+                        span class="note" { (language.oldest(visitor.now - oldest)) }
                     }
                 }
                 div { span class="note" { (language.word("Agents")) } b { (agents.len()) } }
@@ -413,7 +417,7 @@ fn queue_body(view: &QueueView, visitor: &Visitor) -> Markup {
             @if !agents.is_empty() { (agents_card(agents, visitor)) }
             @if let Some(revision) = &queue.revision {
                 details class="card" {
-                    summary { (language.word("Config")) span class="note" { "revision " (revision.number) " by " (revision.created_by) } }
+                    summary { (language.word("Config")) span class="note" { (language.revision(revision.number, &revision.created_by)) } }
                     pre class="spec" { (pretty(&revision.config)) }
                     @if revision.template_variables != "{}" {
                         pre class="spec" { (pretty(&revision.template_variables)) }
@@ -441,7 +445,7 @@ fn items_card(queue: &Queue, rows: &[&ItemRow], counts: &QueueCounts, visitor: &
             header { h2 id="runs-title" { (language.word("Runs")) } }
             @if rows.is_empty() {
                 div class="empty" {
-                    span { "Nothing was launched here yet." }
+                    span { (language.word("Nothing was launched here yet.")) }
                     code { "slipway launch --queue " (shell_word(&queue.name)) " …" }
                 }
             } @else {
@@ -481,7 +485,7 @@ fn items_card(queue: &Queue, rows: &[&ItemRow], counts: &QueueCounts, visitor: &
                         }
                     }
                 }
-                @if hidden > 0 { p class="more note" { (hidden) " more wait behind these." } }
+                @if hidden > 0 { p class="more note" { (language.more_waiting(hidden)) } }
             }
         }
     }
@@ -518,6 +522,16 @@ fn ran(item: &Item, now: slipway_model::Millis) -> String {
     }
 }
 
+fn agent_status(agent: &Agent, load: &AgentLoad, language: Language) -> &'static str {
+    language.word(match agent.status {
+        AgentStatus::Polling | AgentStatus::Running if load.draining => "draining",
+        AgentStatus::Draining => "draining",
+        AgentStatus::Polling => "polling",
+        AgentStatus::Running => "running",
+        AgentStatus::Killed => "Ended",
+    })
+}
+
 fn agents_card(agents: &[(Agent, AgentLoad)], visitor: &Visitor) -> Markup {
     let language = visitor.language;
     html! {
@@ -539,7 +553,7 @@ fn agents_card(agents: &[(Agent, AgentLoad)], visitor: &Visitor) -> Markup {
                         @for (agent, load) in agents {
                             tr {
                                 td class="name" { (agent.name) }
-                                td { (agent.status.as_str().to_lowercase()) @if load.draining { ", draining" } }
+                                td { (agent_status(agent, load, language)) }
                                 td class="number" {
                                     (load.running) " / "
                                     @if load.max_jobs < 0 { "∞" } @else { (load.max_jobs) }

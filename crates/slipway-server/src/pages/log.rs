@@ -14,12 +14,12 @@ pub(super) fn console(lines: &[Line], stream: Option<&str>, whole: &str, languag
             header {
                 h2 id="log-title" { (language.word("Log")) }
                 @if stream.is_some() { (follow(language)) }
-                span class="note" { a href=(whole) { "Whole log" } }
+                span class="note" { a href=(whole) { (language.word("Whole log")) } }
             }
             @if lines.is_empty() && stream.is_none() {
-                p class="empty" { "The run printed nothing." }
+                p class="empty" { (language.word("The run printed nothing.")) }
             } @else {
-                div class="log" data-stream=[stream] data-empty="Waiting for the first line." tabindex="0" role="log" aria-label=(language.word("Log")) {
+                div class="log" data-stream=[stream] data-empty=(language.word("Waiting for the first line.")) tabindex="0" role="log" aria-label=(language.word("Log")) {
                     @for line in lines {
                         @let read = ConsoleLine::read(&line.text);
                         div data-line=(line.number) class=[read.is_error().then_some("err")] title=[read.timestamp.as_deref()] {
@@ -41,14 +41,14 @@ pub(super) fn output(text: &str, end: i64, cut: bool, stream: Option<&str>, whol
                 h2 id="output-title" { (language.word("Output")) }
                 @if stream.is_some() { (follow(language)) }
                 span class="note" {
-                    @if cut { "The end of it. " }
-                    a href=(whole) { "Whole output" }
+                    @if cut { (language.word("The end of it. ")) }
+                    a href=(whole) { (language.word("Whole output")) }
                 }
             }
             @if text.is_empty() && stream.is_none() {
-                p class="empty" { "No output was captured." }
+                p class="empty" { (language.word("No output was captured.")) }
             } @else {
-                pre class="output" data-stream=[stream] data-end=(end) data-empty="Waiting for the first line." tabindex="0" role="log"
+                pre class="output" data-stream=[stream] data-end=(end) data-empty=(language.word("Waiting for the first line.")) tabindex="0" role="log"
                     aria-label=(language.word("Output")) { (text) }
             }
         }

@@ -12,6 +12,7 @@ mod icons;
 mod items;
 mod launch;
 mod log;
+mod phrases;
 mod projects;
 mod run;
 mod sign_in;

@@ -50,7 +50,7 @@ fn entity_body(entity: &str, projects: &[Project], visitor: &Visitor) -> Markup 
             header { h2 id="projects-title" { (language.word("Projects")) } }
             @if projects.is_empty() {
                 div class="empty" {
-                    span { "No project yet. The first run makes one." }
+                    span { (language.word("No project yet. The first run makes one.")) }
                     code { "wandb.init(entity=\"" (entity) "\", project=\"demo\")" }
                 }
             } @else {
@@ -135,7 +135,7 @@ fn project_body(project: &Project, runs: &Rows<Run>, visitor: &Visitor) -> Marku
         section class="card" id="runs" data-live aria-labelledby="runs-title" {
             header { h2 id="runs-title" { (language.word("Runs")) } }
             @if runs.rows.is_empty() {
-                p class="empty" { "No run yet." }
+                p class="empty" { (language.word("No run yet.")) }
             } @else {
                 div class="scroll" {
                     table class="list" {
@@ -170,7 +170,7 @@ fn project_body(project: &Project, runs: &Rows<Run>, visitor: &Visitor) -> Marku
                 }
                 @if let (true, Some(last)) = (runs.more, runs.rows.last()) {
                     p class="more" {
-                        a href={ "?at=" (last.created_at) "&run=" (crate::uploads::percent_encode(&last.name.run)) } { "Older runs" }
+                        a href={ "?at=" (last.created_at) "&run=" (crate::uploads::percent_encode(&last.name.run)) } { (language.word("Older runs")) }
                     }
                 }
             }
@@ -245,7 +245,7 @@ fn jobs_body(project: &Project, jobs: &[(Collection, Vec<Artifact>)], visitor: &
         section class="card" aria-label=(language.word("Jobs")) {
             @if jobs.is_empty() {
                 div class="empty" {
-                    span { "No job yet." }
+                    span { (language.word("No job yet.")) }
                     code {
                         "wandb job create -p " (shell_word(&project.name)) " -e " (shell_word(&project.entity))
                         " -n my-job code ."

@@ -15,7 +15,7 @@ use slipway_store::run_data::{Line, Stream};
 use slipway_store::runs::{Alert, Run, RunFile};
 
 use super::chart::{self, Series};
-use super::format::{self, address, bytes, duration, moment};
+use super::format::{self, address, bytes, moment};
 use super::frame::{Frame, Live, Section};
 use super::icons::{self, Status};
 use super::items::ItemView;
@@ -121,7 +121,7 @@ async fn item_of(app: &App, visitor: &Visitor, run: &Run) -> Result<Option<ItemV
     if !access::can_read_entity(&visitor.principal, &queue.entity) {
         return Ok(None);
     }
-    Ok(Some(ItemView::gather(app, item, queue, visitor.now).await?))
+    Ok(Some(ItemView::gather(app, item, queue, visitor).await?))
 }
 
 /// The metrics of the history, as lines over the steps.
@@ -152,7 +152,7 @@ fn series_of(rows: &[run_history::Row]) -> Vec<Series> {
 fn body(view: &RunView, now: Millis, language: Language) -> Markup {
     let run = &view.run;
     let goes_on = !run.state.is_terminal();
-    let detail = (run.state == RunState::Running).then(|| format!("for {}", duration(now - run.created_at)));
+    let detail = (run.state == RunState::Running).then(|| language.lasting(now - run.created_at));
     let here = run_address(run);
     let next_line = view.lines.last().map_or(0, |line| line.number + 1);
     let log_base = format!(
@@ -166,7 +166,7 @@ fn body(view: &RunView, now: Millis, language: Language) -> Markup {
             (Status::of_run(run.state).badge(language, detail.as_deref()))
             div class="actions" {
                 @if let Some(item) = &view.item {
-                    a class="button" href=(item_address(&item.queue, &item.item)) { "Open item" }
+                    a class="button" href=(item_address(&item.queue, &item.item)) { (language.word("Open item")) }
                 }
                 @if view.may_write && goes_on && !run.stop_requested {
                     form method="post" action={ (here) "/stop" } {
@@ -175,7 +175,7 @@ fn body(view: &RunView, now: Millis, language: Language) -> Markup {
                 }
             }
         }
-        div class="stack" id="banner" data-live { (banner(view)) }
+        div class="stack" id="banner" data-live { (banner(view, language)) }
         div class="columns" {
             div class="stack" {
                 (charts(&view.series, language))
@@ -193,20 +193,20 @@ fn body(view: &RunView, now: Millis, language: Language) -> Markup {
     }
 }
 
-fn banner(view: &RunView) -> Markup {
+fn banner(view: &RunView, language: Language) -> Markup {
     let run = &view.run;
     let item_says = view
         .item
         .as_ref()
         .filter(|item| item.item.failure.is_some() || !run.state.is_terminal());
     html! {
-        @if let Some(item) = item_says { (item.banner()) }
+        @if let Some(item) = item_says { (item.banner(language)) }
         @if run.state == RunState::Crashed {
             div class="banner failed" role="alert" {
                 (icons::warning())
                 div {
-                    b { "The run stopped sending heartbeats." }
-                    p { "Its process may have been killed, or lost its connection. If it is heard from again, it runs again." }
+                    b { (language.word("The run stopped sending heartbeats.")) }
+                    p { (language.word("Its process may have been killed, or lost its connection. If it is heard from again, it runs again.")) }
                 }
             }
         }
@@ -214,13 +214,13 @@ fn banner(view: &RunView) -> Markup {
             div class="banner failed" role="alert" {
                 (icons::warning())
                 div {
-                    b { "The run failed" @if let Some(code) = run.exit_code { " with exit code " (code) } "." }
-                    p { "The end of the log below says more." }
+                    b { (language.run_failed(run.exit_code)) }
+                    p { (language.word("The end of the log below says more.")) }
                 }
             }
         }
         @if run.stop_requested && !run.state.is_terminal() {
-            div class="banner warning" { (icons::warning()) div { b { "Asked to stop; the run hears of it with its next report." } } }
+            div class="banner warning" { (icons::warning()) div { b { (language.word("Asked to stop; the run hears of it with its next report.")) } } }
         }
         @for alert in view.alerts.iter().take(3) {
             div class="banner warning" { (icons::warning()) div { b { (alert.title) } p { (alert.text) } } }
@@ -234,7 +234,7 @@ fn charts(series: &[Series], language: Language) -> Markup {
             header { h2 id="charts-title" { (language.word("Charts")) } }
             @if series.is_empty() {
                 div class="empty" {
-                    span { "No metric was logged yet." }
+                    span { (language.word("No metric was logged yet.")) }
                     code { "run.log({\"loss\": loss})" }
                 }
             } @else {
@@ -263,7 +263,7 @@ fn facts(view: &RunView, now: Millis, language: Language) -> Markup {
             dt { (language.word("Created")) } dd { (moment(run.created_at, now, language)) }
             @if let Some(at) = run.ended_at { dt { (language.word("Ended")) } dd { (moment(at, now, language)) } }
             dt { (language.word("Duration")) } dd { (run_duration(run, now)) }
-            @if let Some(code) = run.exit_code { dt { "Exit code" } dd { (code) } }
+            @if let Some(code) = run.exit_code { dt { (language.word("Exit code")) } dd { (code) } }
             @if !run.tags.is_empty() { dt { "Tags" } dd { (run.tags.join(", ")) } }
             @for (label, value) in optional {
                 @if let Some(value) = value { dt { (language.word(label)) } dd { (value) } }

@@ -169,13 +169,13 @@ pub(super) async fn authorize(visitor: Visitor) -> Page {
     Page(key_page(
         &visitor,
         &html! {
-            p { "A key lets the command line and your jobs act as you. It is shown once." }
-            form method="post" action="/authorize" {
+            p { (language.word("A key lets the command line and your jobs act as you. It is shown once.")) }
+            form class="stack" method="post" action="/authorize" {
                 div {
                     label for="description" { (language.word("Name")) }
                     input id="description" name="description" maxlength="80" placeholder="laptop" autocomplete="off";
                 }
-                button class="button primary" type="submit" { "Make a key" }
+                button class="button primary" type="submit" { (language.word("Make a key")) }
             }
         },
     ))
@@ -229,15 +229,13 @@ pub(super) async fn make_key(
     Ok(Page(key_page(
         &visitor,
         &html! {
-            p { "Copy the key now: it is not shown again." }
+            p { (language.word("Copy the key now: it is not shown again.")) }
             div class="secret" {
                 code id="key" { (key) }
-                button class="button" type="button" hidden data-copy="key" data-done="Copied" { (language.word("Copy")) }
+                button class="button" type="button" hidden data-copy="key" data-done=(language.word("Copied")) { (language.word("Copy")) }
             }
-            p class="note" {
-                "Paste it where " code { "wandb login" } " or " code { "slipway login" } " asks for it."
-            }
-            a class="button primary" href="/launch" { "I have stored it" }
+            p class="note" { (language.word("Paste it where wandb login or slipway login asks for it.")) }
+            a class="button primary" href="/launch" { (language.word("I have stored it")) }
         },
     )))
 }
@@ -282,10 +280,10 @@ fn form(language: Language, next: &str, problem: Option<&str>) -> Markup {
                 form method="post" action=(action) {
                     input type="hidden" name="next" value=(next);
                     div {
-                        label for="key" { "Or an " (language.word("API key")) }
+                        label for="key" { (language.word("Or an API key")) }
                         input id="key" name="key" type="password" autocomplete="off" spellcheck="false";
                     }
-                    button class="button" type="submit" { "Sign in with the key" }
+                    button class="button" type="submit" { (language.word("Sign in with the key")) }
                 }
             }
         }
