@@ -82,6 +82,10 @@ impl Bench {
 
     /// Submits a job that waits for its pipe.
     fn launch_waiting(&self, pipe: &str) -> PathBuf {
+        self.launch_waiting_on("q", pipe)
+    }
+
+    fn launch_waiting_on(&self, queue: &str, pipe: &str) -> PathBuf {
         let path = self.world.path(pipe);
         rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR).unwrap();
         let starts = self.world.path("starts");
@@ -93,7 +97,7 @@ impl Bench {
             "-p",
             "p",
             "-q",
-            "q",
+            queue,
             "-E",
             &entry,
         ]);
@@ -151,8 +155,9 @@ impl Bench {
         (output.status.code(), lines.iter().map(line).collect())
     }
 
+    /// The items of all queues.
     fn items(&self) -> Vec<Value> {
-        let items = self.world.json(&["item", "list", "-q", "q"]);
+        let items = self.world.json(&["item", "list"]);
         items.as_array().unwrap().clone()
     }
 }
@@ -515,4 +520,29 @@ fn the_log_goes_where_it_is_wanted() {
     agent.signal(Signal::TERM);
     let (status, printed, _) = agent.end();
     assert!(status.success() && printed.contains("agent "), "{printed}");
+}
+
+#[test]
+fn several_queues_share_the_slots_of_an_agent() {
+    let bench = Bench::new(&[]);
+    bench.world.json(&["queue", "create", "r", "-r", "local-process"]);
+    let pipes = [("q", "one"), ("q", "two"), ("r", "three")].map(|(queue, pipe)| bench.launch_waiting_on(queue, pipe));
+    let mut agent = bench.agent(&["-q", "q", "-q", "r", "-j", "2"], &[]);
+    agent.says("running 2 of 2 jobs; waits for a job to end before it takes more of q, r");
+    bench.started(2);
+    let waiting: Vec<Value> = bench
+        .items()
+        .into_iter()
+        .filter(|item| item["state"] == "PENDING")
+        .collect();
+    assert_eq!(waiting.len(), 1, "{waiting:?}");
+    assert_eq!(waiting[0]["waitReason"]["code"], "agent-full", "{waiting:?}");
+    let releasing = std::thread::spawn(move || pipes.iter().for_each(|pipe| release(pipe)));
+    until("all have ended", || {
+        bench.items().iter().all(|item| item["state"] == "FINISHED")
+    });
+    releasing.join().unwrap();
+    assert_eq!(bench.starts().len(), 3);
+    agent.signal(Signal::TERM);
+    assert!(agent.end().0.success());
 }

@@ -18,6 +18,9 @@ use crate::input;
 use crate::output::{self, Format, table};
 use crate::telemetry::{self, LogArgs};
 
+/// What to do without a key.
+const KEY_HINT: &str = "run `slipway login`, or set `WANDB_API_KEY`";
+
 /// Flags of `slipway launch-agent`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
@@ -80,18 +83,26 @@ pub(crate) async fn run(args: LaunchAgentArgs, connection: &ConnectionArgs, glob
         output::warn(format!("{place}: {warning}"));
     }
     let base_url = configuration.base_url(connection)?;
-    let key = configuration.api_key(&base_url)?.ok_or_else(|| {
-        Error::new(crate::exit::Exit::Refused, format!("no API key for {base_url}"))
-            .with_hint("run `slipway login`, or set `WANDB_API_KEY`")
-    })?;
+    let told = told(&place, &resolved);
+    let mut report = CheckReport::default();
+    report.add("config", Ok(told.clone()));
+    let Some(key) = configuration.api_key(&base_url)? else {
+        if args.check {
+            let missing = format!("no API key for {base_url}; {KEY_HINT}");
+            report.add("server", Err(missing));
+            return print(&report, global.output);
+        }
+        let missing = Error::new(crate::exit::Exit::Refused, format!("no API key for {base_url}"));
+        return Err(missing.with_hint(KEY_HINT));
+    };
     let state_directory = match args.state_dir {
         Some(dir) => dir,
         None => default_state_directory()?,
     };
-    let told = told(&place, &resolved);
     let agent = new_agent(resolved.config, client(base_url, key)?, state_directory, args.take_over)?;
     if args.check {
-        return check(&agent, told, global.output).await;
+        report.checks.extend(agent.check().await.checks);
+        return print(&report, global.output);
     }
     output::note(format!("configured by {told}"));
     serve(agent).await
@@ -109,11 +120,8 @@ fn told(place: &str, resolved: &Resolved) -> String {
         .join("; ")
 }
 
-/// Prints what an agent finds of what it needs.
-async fn check(agent: &Agent, configured: String, format: Format) -> Result<()> {
-    let mut report = CheckReport::default();
-    report.add("config", Ok(configured));
-    report.checks.extend(agent.check().await.checks);
+/// Prints what was found of what an agent needs.
+fn print(report: &CheckReport, format: Format) -> Result<()> {
     let text = |result: &std::result::Result<String, String>| match result {
         Ok(text) | Err(text) => text.clone(),
     };

@@ -80,7 +80,9 @@ async fn with_agent(args: &UpArgs, url: &str, owner: &str, key: String) -> Resul
         ..AgentConfig::default()
     };
     config.process.enabled = true;
-    let agent = new_agent(config, client, args.store.data_dir.join("agent"), false)?;
+    // The name is this installation's own, whatever address its server has this time.
+    let take_over = true;
+    let agent = new_agent(config, client, args.store.data_dir.join("agent"), take_over)?;
     output::note(format!(
         "serving {url}, and jobs of queue `{owner}/{QUEUE}` on this machine"
     ));
