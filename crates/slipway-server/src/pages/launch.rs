@@ -96,7 +96,7 @@ fn home_body(rows: &[QueueRow], visitor: &Visitor) -> Markup {
                         table class="list" {
                             thead {
                                 tr {
-                                    th class="first" { (language.word("Queue")) }
+                                    th { (language.word("Queue")) }
                                     th class="wide" { (language.word("Target")) }
                                     th { (language.word("State")) }
                                     th class="number" { (language.word("Running")) }
@@ -119,7 +119,7 @@ fn queue_row(row: &QueueRow, visitor: &Visitor) -> Markup {
     let limited = !agents.is_empty() && agents.iter().all(|agent| agent.max_jobs >= 0);
     html! {
         tr {
-            td class="first" {
+            td {
                 a class="name" href=(queue_address(queue)) { (queue.name) }
                 small { (queue.entity) }
             }
