@@ -6,18 +6,12 @@ use std::time::Duration;
 
 use slipway_model::Millis;
 use slipway_model::id::LeaseHandle;
-use slipway_store::events::{Event, Position, Scope};
-use slipway_store::{Result, garbage};
+use slipway_store::events::Event;
+use slipway_store::{Error, Result, garbage};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use crate::app::App;
 use crate::metrics;
-
-/// Events per read.
-const BATCH: usize = 1_000;
-
-/// How often the record is read without a hint.
-const POLL: Duration = Duration::from_millis(500);
 
 /// How often leases and heartbeats are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -45,66 +39,41 @@ pub(crate) async fn run(app: Arc<App>) {
     );
 }
 
-/// Reads the record as it grows and passes it on.
+/// Follows the record and passes it on.
 async fn dispatch(app: &App) {
-    let mut hint = app.store.subscribe();
-    let mut position = loop {
-        match app.store.last_position().await {
-            Ok(position) => break position,
-            Err(error) => {
-                tracing::warn!(%error, "the record cannot be read");
-                sleep(BACK_OFF).await;
-            }
+    let mut tail = loop {
+        match app.store.tail().await {
+            Ok(tail) => break tail,
+            Err(error) => back_off(&error).await,
         }
     };
     loop {
-        // Seen before reading, so that a hint during the read is not lost.
-        hint.mark_unchanged();
-        match pass_on(app, position).await {
-            Ok((next, more)) => {
-                position = next;
-                if more {
-                    continue;
-                }
-            }
+        let events = match tail.next().await {
+            Ok(events) => events,
             Err(error) => {
-                tracing::warn!(%error, "the record cannot be read");
-                sleep(BACK_OFF).await;
+                back_off(&error).await;
                 continue;
             }
+        };
+        for event in events.iter() {
+            metrics::item_event(&event.kind);
+            metrics::event_lag(app.now() - event.at);
+            while let Err(error) = tell_holder(app, event).await {
+                back_off(&error).await;
+            }
         }
-        tokio::select! {
-            changed = hint.changed() => if changed.is_err() {
-                // The store closes: nothing more will come.
-                return;
-            },
-            () = sleep(POLL) => {}
-        }
+        app.hub.publish(&events);
     }
 }
 
-/// Passes on what follows a position. Returns the position afterwards and whether more is known to
-/// follow.
-async fn pass_on(app: &App, after: Position) -> Result<(Position, bool)> {
-    let Some(events) = app.store.events(Scope::All, after, BATCH).await? else {
-        // So far behind that the record was cut: followers hear `reset` from the store themselves.
-        return Ok((app.store.last_position().await?, false));
-    };
-    let more = events.len() == BATCH;
-    let mut position = after;
-    for event in &events {
-        position = event.position;
-        metrics::item_event(&event.kind);
-        metrics::event_lag(app.now() - event.at);
-        tell_holder(app, event).await?;
-    }
-    app.hub.publish(events);
-    Ok((position, more))
+async fn back_off(error: &Error) {
+    tracing::warn!(%error, "the record cannot be read");
+    sleep(BACK_OFF).await;
 }
 
 /// Words for one agent that take a look into the store.
 async fn tell_holder(app: &App, event: &Event) -> Result<()> {
-    match (event.kind.as_str(), event.item, event.agent) {
+    match (&*event.kind, event.item, event.agent) {
         ("stop-requested", Some(item), _) => {
             if let Some(item) = app.store.item(item).await?
                 && item.state.is_held()
@@ -147,6 +116,7 @@ async fn tick(app: &App) {
             Err(error) => tracing::warn!(%error, "leases and heartbeats could not be looked at"),
         }
         app.hub.items.sweep();
+        metrics::fold();
     }
 }
 

@@ -181,10 +181,10 @@ impl Hub {
     }
 
     /// Passes events of the record on to whom they concern. Agents hear of a queue once per call.
-    pub(crate) fn publish(&self, events: Vec<Event>) {
+    pub(crate) fn publish(&self, events: &[Event]) {
         let mut queues = HashSet::new();
         for event in events {
-            match event.kind.as_str() {
+            match &*event.kind {
                 "pushed" | "requeued" | "moved" | "queue-updated" => queues.extend(event.queue),
                 "agent-replaced" => {
                     if let Some(agent) = event.agent {
@@ -196,8 +196,10 @@ impl Hub {
             if let Some(item) = event.item {
                 self.items.notify(&item);
             }
-            // No receiver means that nobody follows the record.
-            let _receivers = self.feed.send(Arc::new(event));
+            if self.feed.receiver_count() > 0 {
+                // The last one may have gone at this moment; then nobody follows the record.
+                let _receivers = self.feed.send(Arc::new(event.clone()));
+            }
         }
         for queue in queues {
             self.queue_has_items(queue);

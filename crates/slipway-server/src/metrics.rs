@@ -45,6 +45,14 @@ pub(crate) fn install() {
     }
 }
 
+/// Folds what was recorded into its buckets; without it the process would keep every single latency
+/// until somebody asks for the metrics.
+pub(crate) fn fold() {
+    if let Some(recorder) = recorder() {
+        recorder.run_upkeep();
+    }
+}
+
 /// A request was answered.
 pub(crate) fn request(route: &str, method: &str, status: u16, took: Duration) {
     counter!(

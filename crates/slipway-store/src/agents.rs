@@ -183,7 +183,7 @@ pub(crate) fn serving(
     let rows = tx.query(
         &format!(
             "SELECT {COLUMNS}, (SELECT COUNT(*) FROM items AS i WHERE i.agent_id = a.id \
-             AND i.agent_entity_id = a.entity_id AND i.state IN (1, 2, 3)), q.queue_entity_id, q.queue_id \
+             AND i.agent_entity_id = a.entity_id AND i.leased_at IS NOT NULL AND i.ended_at IS NULL), q.queue_entity_id, q.queue_id \
              FROM {records} AS r CROSS JOIN agent_queues AS q \
              JOIN agents AS a ON a.entity_id = q.entity_id AND a.id = q.agent_id \
              JOIN entities AS e ON e.id = a.entity_id \
@@ -280,7 +280,7 @@ fn replace(tx: &mut dyn Tx, old: AgentId, new: AgentId, name: &str, now: Millis)
     tx.execute(
         "UPDATE items SET agent_id = $3, lost_since = NULL, \
          deadline = CASE WHEN deadline IS NULL THEN NULL ELSE CAST($4 AS BIGINT) END \
-         WHERE agent_id = $2 AND agent_entity_id = $1 AND state IN (1, 2, 3)",
+         WHERE agent_id = $2 AND agent_entity_id = $1 AND leased_at IS NOT NULL AND ended_at IS NULL",
         params![old.entity, old.number, new.number, now + LEASE_TERM],
     )?;
     tx.execute(
@@ -508,7 +508,8 @@ impl Store {
         self.read(Lane::Control, "held-items", move |tx| {
             items::row::select(
                 tx,
-                "WHERE i.agent_id = $2 AND i.agent_entity_id = $1 AND i.state IN (1, 2, 3) ORDER BY i.id",
+                "WHERE i.agent_id = $2 AND i.agent_entity_id = $1 AND i.leased_at IS NOT NULL \
+                 AND i.ended_at IS NULL ORDER BY i.id",
                 params![id.entity, id.number],
             )
         })

@@ -3,13 +3,14 @@
 //! Every change of an item, agent or queue appends an event in the transaction that makes the
 //! change. A position names a place in commit order and is the id of a server-sent event.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use slipway_model::Millis;
 use slipway_model::id::{AgentId, ItemId, QueueId};
 
-use crate::engine::{Dialect, Field, Lane, Row, Tx, Value, params};
+use crate::engine::{Dialect, Field, Lane, Row, Tx, Value, next_numbers, params};
 use crate::{Error, Result, Store, settings};
 
 /// A place in commit order. On PostgreSQL `major` is the transaction, so that an event never
@@ -53,7 +54,7 @@ pub struct Event {
     /// `crashed`, `revived`, `killed`, `requeued`, `moved`, `warning`, `stop-requested`, `lost`,
     /// `stale-write`, `deleted`, `agent-registered`, `agent-replaced`, `agent-status`,
     /// `queue-created`, `queue-updated`, `queue-deleted`.
-    pub kind: String,
+    pub kind: Cow<'static, str>,
     /// The queue, if it concerns one.
     pub queue: Option<QueueId>,
     /// The item, if it concerns one.
@@ -100,19 +101,42 @@ pub(crate) struct NewEvent {
     pub(crate) detail: String,
 }
 
+impl NewEvent {
+    /// The event as SQLite keeps it.
+    fn placed(&self, number: i64, at: Millis) -> Event {
+        let entity = self.entity;
+        Event {
+            position: Position {
+                major: 0,
+                minor: number,
+            },
+            at,
+            entity,
+            kind: Cow::Borrowed(self.kind),
+            queue: self.queue.map(|number| QueueId { entity, number }),
+            item: self.item.map(|number| ItemId { entity, number }),
+            agent: self.agent,
+            actor: self.actor.clone(),
+            detail: self.detail.clone(),
+        }
+    }
+}
+
 /// Appends events in the order given, and tells watchers after the commit.
 pub(crate) fn append(tx: &mut dyn Tx, at: Millis, events: &[NewEvent]) -> Result<()> {
     if events.is_empty() {
         return Ok(());
     }
-    tx.publish();
     match tx.dialect() {
         Dialect::Sqlite => {
-            for event in events {
+            let numbers = next_numbers(tx, "events", events.len())?;
+            let mut published = Vec::with_capacity(events.len());
+            for (event, number) in events.iter().zip(numbers) {
                 tx.execute(
-                    "INSERT INTO events (major, at, entity_id, queue_id, item_id, agent_entity_id, agent_id, kind, \
-                     actor, detail) VALUES (0, $1, $2, $3, $4, $5, $6, $7, $8, $9)",
+                    "INSERT INTO events (id, major, at, entity_id, queue_id, item_id, agent_entity_id, agent_id, \
+                     kind, actor, detail) VALUES ($1, 0, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
                     params![
+                        number,
                         at,
                         event.entity,
                         event.queue,
@@ -124,7 +148,9 @@ pub(crate) fn append(tx: &mut dyn Tx, at: Millis, events: &[NewEvent]) -> Result
                         &event.detail,
                     ],
                 )?;
+                published.push(event.placed(number, at));
             }
+            tx.publish(published);
         }
         Dialect::Postgres => {
             let fields = [
@@ -158,6 +184,7 @@ pub(crate) fn append(tx: &mut dyn Tx, at: Millis, events: &[NewEvent]) -> Result
                 tx.records("$1", &fields)
             );
             tx.execute(&sql, params![serde_json::Value::from(rows).to_string(), at])?;
+            tx.publish(Vec::new());
         }
     }
     Ok(())
@@ -205,7 +232,7 @@ fn read(row: &Row) -> Result<Event> {
         },
         at: row.i64(2)?,
         entity,
-        kind: row.text(4)?,
+        kind: Cow::Owned(row.text(4)?),
         queue: row.opt_i64(5)?.map(|number| QueueId { entity, number }),
         item: row.opt_i64(6)?.map(|number| ItemId { entity, number }),
         agent,

@@ -23,6 +23,7 @@ pub mod queues;
 pub mod run_data;
 pub mod runs;
 mod settings;
+pub mod tail;
 
 pub use error::{Error, Result};
 pub use options::{Database, Options};

@@ -551,7 +551,7 @@ fn counts(tx: &mut dyn Tx, id: QueueId) -> Result<QueueCounts> {
     }
     let held = tx.query_one(
         "SELECT COUNT(*), COUNT(CASE WHEN state = 3 THEN 1 END) FROM items \
-         WHERE entity_id = $1 AND queue_id = $2 AND state IN (1, 2, 3)",
+         WHERE entity_id = $1 AND queue_id = $2 AND leased_at IS NOT NULL AND ended_at IS NULL",
         &key,
     )?;
     let last = tx.query_opt(

@@ -18,6 +18,11 @@ mod telemetry;
 
 use std::process::ExitCode;
 
+/// Serves SQLite's allocations too: a server spends much of its time in small ones, at which the C
+/// libraries' own allocators are slow, that of musl above all.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // Fails only if a provider was installed already, and this is the first line that runs.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();

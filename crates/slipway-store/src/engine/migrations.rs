@@ -26,6 +26,7 @@ const CONTROL: &[(&str, &str)] = &[
         "V6__deleted_items",
         include_str!("../../migrations/control/V6__deleted_items.sql"),
     ),
+    ("V7__held", include_str!("../../migrations/control/V7__held.sql")),
 ];
 
 const RUN_DATA: &[(&str, &str)] = &[("V1__lines", include_str!("../../migrations/run_data/V1__lines.sql"))];

@@ -24,10 +24,11 @@ use std::sync::Arc;
 
 use slipway_failpoint as failpoint;
 use slipway_model::Millis;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{broadcast, oneshot, watch};
 
 use crate::Store;
 use crate::error::{Error, Result};
+use crate::events::Event;
 use crate::options::{Database, Options};
 
 pub(crate) use bulk::{insert_all, next_number, next_numbers};
@@ -79,8 +80,9 @@ pub trait Tx {
     /// If the database refuses or is away.
     fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64>;
 
-    /// Notes that this transaction appended events: watchers hear of it after the commit.
-    fn publish(&mut self);
+    /// Notes that this transaction appended events: watchers hear of it after the commit. SQLite's
+    /// followers get the events themselves; on PostgreSQL their positions are not known yet.
+    fn publish(&mut self, events: Vec<Event>);
 
     /// Runs a statement that yields at most one row, and returns it.
     ///
@@ -139,7 +141,39 @@ pub(crate) use params;
 /// The threads and their connections. Dropping it answers what waits, then ends the threads.
 pub(crate) struct Engine {
     backend: Backend,
-    events: watch::Sender<u64>,
+    news: News,
+}
+
+/// How many commits a follower of the record may lag behind before it reads the table.
+const FEED: usize = 1_024;
+
+/// What watchers hear after a commit.
+#[derive(Clone)]
+struct News {
+    hint: watch::Sender<u64>,
+    feed: broadcast::Sender<Arc<[Event]>>,
+}
+
+impl News {
+    fn new() -> Self {
+        Self {
+            hint: watch::Sender::new(0),
+            feed: broadcast::Sender::new(FEED),
+        }
+    }
+
+    /// Tells every watcher that there are new events.
+    fn announce(&self) {
+        self.hint.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Hands new events to every follower.
+    fn pass_on(&self, events: Vec<Event>) {
+        if !events.is_empty() && self.feed.receiver_count() > 0 {
+            // The last receiver may have gone at this moment; then nobody misses them.
+            let _followers = self.feed.send(events.into());
+        }
+    }
 }
 
 enum Backend {
@@ -156,22 +190,22 @@ enum Access {
 
 impl Engine {
     fn open(options: Options) -> Result<Self> {
-        let events = watch::Sender::new(0);
+        let news = News::new();
         let backend = match options.database {
             Database::Sqlite { dir } => Backend::Sqlite(sqlite::Sqlite::open(
                 &dir,
                 options.require_durable,
                 options.sqlite_max_pages,
-                events.clone(),
+                news.clone(),
             )?),
             Database::Postgres { url, connections } => Backend::Postgres(postgres::Postgres::open(
                 &url,
                 connections,
                 options.require_durable,
-                events.clone(),
+                news.clone(),
             )?),
         };
-        Ok(Self { backend, events })
+        Ok(Self { backend, news })
     }
 
     fn submit(&self, lane: Lane, access: Access, job: Box<dyn Job>) -> Result<()> {
@@ -263,13 +297,13 @@ impl Store {
     /// [`Store::events`] has more. Coalesced; a slow poll belongs beside it.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<u64> {
-        self.engine.events.subscribe()
+        self.engine.news.hint.subscribe()
     }
-}
 
-/// Tells every watcher that there are new events.
-fn announce(events: &watch::Sender<u64>) {
-    events.send_modify(|count| *count = count.wrapping_add(1));
+    /// Events as this process commits them; silent on PostgreSQL.
+    pub(crate) fn feed(&self) -> broadcast::Receiver<Arc<[Event]>> {
+        self.engine.news.feed.subscribe()
+    }
 }
 
 #[cfg(test)]

@@ -10,14 +10,14 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql};
-use tokio::sync::watch;
-
 use super::inbox::Inbox;
 use super::job::Job;
-use super::{Access, Dialect, Lane, Row, Tx, Value, announce, failpoint, migrations};
+use super::{Access, Dialect, Lane, News, Row, Tx, Value, failpoint, migrations};
 use crate::error::{Error, Result};
+use crate::events::Event;
+use rusqlite::config::DbConfig;
+use rusqlite::types::{ToSqlOutput, ValueRef};
+use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql};
 
 /// Reader threads per file.
 const READERS: usize = 3;
@@ -41,15 +41,10 @@ pub(super) struct Sqlite {
 }
 
 impl Sqlite {
-    pub(super) fn open(
-        dir: &Path,
-        require_durable: bool,
-        max_pages: Option<u32>,
-        events: watch::Sender<u64>,
-    ) -> Result<Self> {
+    pub(super) fn open(dir: &Path, require_durable: bool, max_pages: Option<u32>, news: News) -> Result<Self> {
         make_dir(dir)?;
         let lock = lock_dir(dir)?;
-        let open = |name: &str, lane| FileThreads::open(dir.join(name), lane, require_durable, max_pages, &events);
+        let open = |name: &str, lane| FileThreads::open(dir.join(name), lane, require_durable, max_pages, &news);
         let control = open("control.db", Lane::Control)?;
         let run_data = open("run-data.db", Lane::RunData)?;
         // The files' names are durable only once the directory is.
@@ -128,13 +123,7 @@ struct FileThreads {
 }
 
 impl FileThreads {
-    fn open(
-        path: PathBuf,
-        lane: Lane,
-        require_durable: bool,
-        max_pages: Option<u32>,
-        events: &watch::Sender<u64>,
-    ) -> Result<Self> {
+    fn open(path: PathBuf, lane: Lane, require_durable: bool, max_pages: Option<u32>, news: &News) -> Result<Self> {
         let mut connection = connect(&path, require_durable)?;
         let place = format!("the database `{}`", path.display());
         migrations::migrate(&mut connection, lane, Dialect::Sqlite, &place)?;
@@ -150,8 +139,8 @@ impl FileThreads {
             reads: Arc::default(),
             threads: Vec::with_capacity(1 + READERS),
         };
-        let (inbox, events) = (Arc::clone(&file.writes), events.clone());
-        file.spawn("store-write", move || Writer { connection, events }.run(&inbox))?;
+        let (inbox, news) = (Arc::clone(&file.writes), news.clone());
+        file.spawn("store-write", move || Writer { connection, news }.run(&inbox))?;
         for connection in readers {
             let inbox = Arc::clone(&file.reads);
             file.spawn("store-read", move || read_all(&connection, &inbox))?;
@@ -198,6 +187,11 @@ fn connect(path: &Path, require_durable: bool) -> Result<Connection> {
              PRAGMA wal_autocheckpoint = 4000;",
         )
         .map_err(unfit)?;
+    // Otherwise a statement is prepared anew whenever a parameter changes that a plan could depend on,
+    // for many several times what running it costs.
+    connection
+        .set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)
+        .map_err(unfit)?;
     if require_durable {
         check_durable(&connection, path)?;
     }
@@ -239,7 +233,7 @@ fn check_durable(connection: &Connection, path: &Path) -> Result<()> {
 /// The one connection that writes a file.
 struct Writer {
     connection: Connection,
-    events: watch::Sender<u64>,
+    news: News,
 }
 
 impl Writer {
@@ -279,7 +273,8 @@ impl Writer {
             failpoint::hit(job.label(), "committed");
         }
         if group.published {
-            announce(&self.events);
+            self.news.announce();
+            self.news.pass_on(group.events);
         }
         for job in group.jobs {
             job.answer();
@@ -293,6 +288,7 @@ impl Writer {
         let mut tx = SqliteTx::new(&self.connection);
         if job.run(&mut tx) {
             group.published |= tx.published;
+            group.events.append(&mut tx.events);
             group.statements += tx.statements;
             group.bytes += tx.bytes;
         } else if self.connection.is_autocommit() {
@@ -333,6 +329,7 @@ struct Group {
     statements: usize,
     bytes: usize,
     published: bool,
+    events: Vec<Event>,
 }
 
 impl Group {
@@ -373,6 +370,7 @@ fn command(connection: &Connection, sql: &str) -> Result<()> {
 struct SqliteTx<'connection> {
     connection: &'connection Connection,
     published: bool,
+    events: Vec<Event>,
     statements: usize,
     bytes: usize,
 }
@@ -382,6 +380,7 @@ impl<'connection> SqliteTx<'connection> {
         Self {
             connection,
             published: false,
+            events: Vec::new(),
             statements: 0,
             bytes: 0,
         }
@@ -444,8 +443,9 @@ impl Tx for SqliteTx<'_> {
         Ok(changed as u64)
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, mut events: Vec<Event>) {
         self.published = true;
+        self.events.append(&mut events);
     }
 }
 

@@ -175,20 +175,12 @@ fn lease(tx: &mut dyn Tx, request: &Request, queues: &[QueueId], limit: usize, t
 
 fn ack(tx: &mut dyn Tx, holder: Option<AgentId>, acks: &[(LeaseHandle, RunName)], now: Millis) -> Result<Vec<Acked>> {
     let handles: Vec<LeaseHandle> = acks.iter().map(|(handle, _)| *handle).collect();
-    let batch = Batch {
-        // An agent that records no starts may have started: its lease no longer runs out, but the
-        // clock asks now and then whether anybody is still heard from.
-        set: "state = 2, run_entity = r.run_entity, run_project = r.run_project, run_id = r.run_id, \
-              deadline = CASE WHEN items.managed = 1 THEN CAST($2 AS BIGINT) ELSE CAST($3 AS BIGINT) END",
-        guard: "items.state = 1",
-        fields: &[
-            ("run_entity", Field::Text),
-            ("run_project", Field::Text),
-            ("run_id", Field::Text),
-        ],
-        params: vec![Value::from(now + LEASE_TERM), Value::from(now + CRASH_TERM)],
-    };
-    let mut moved = step::update(tx, batch, holder, &handles, |place| {
+    let fields = [
+        ("run_entity", Field::Text),
+        ("run_project", Field::Text),
+        ("run_id", Field::Text),
+    ];
+    let values = |place: usize| {
         acks.get(place).map_or_else(Vec::new, |(_, run)| {
             vec![
                 run.entity.as_str().into(),
@@ -196,7 +188,28 @@ fn ack(tx: &mut dyn Tx, holder: Option<AgentId>, acks: &[(LeaseHandle, RunName)]
                 run.run.as_str().into(),
             ]
         })
-    })?;
+    };
+    // The lease of an agent that records its starts goes on as it is; not to name its end spares the
+    // index of ends a change.
+    let managed = Batch {
+        set: "state = 2, run_entity = r.run_entity, run_project = r.run_project, run_id = r.run_id",
+        guard: "items.state = 1 AND items.managed = 1",
+        fields: &fields,
+        params: Vec::new(),
+    };
+    let mut moved = step::update(tx, managed, holder, &handles, values)?;
+    if moved.len() < handles.len() {
+        let others = Batch {
+            // An agent that records no starts may have started: its lease no longer runs out, but the
+            // clock asks now and then whether anybody is still heard from.
+            set: "state = 2, run_entity = r.run_entity, run_project = r.run_project, run_id = r.run_id, \
+                  deadline = CAST($2 AS BIGINT)",
+            guard: "items.state = 1 AND items.managed = 0",
+            fields: &fields,
+            params: vec![Value::from(now + CRASH_TERM)],
+        };
+        moved.extend(step::update(tx, others, holder, &handles, values)?);
+    }
     let named: Vec<runs::Named<'_>> = acks
         .iter()
         .filter_map(|(handle, run)| {

@@ -82,7 +82,7 @@ pub struct Item {
     pub preemptions: i64,
     /// When it was pushed.
     pub created_at: Millis,
-    /// When it was last leased.
+    /// When it was leased; `None` while it waits.
     pub leased_at: Option<Millis>,
     /// When its workload or run started.
     pub started_at: Option<Millis>,
@@ -187,8 +187,6 @@ pub struct ItemFilter {
     pub agent: Option<AgentId>,
     /// Of this author.
     pub author: Option<String>,
-    /// With this run.
-    pub run: Option<RunName>,
 }
 
 /// What one turn of [`Store::tick`] changed. The server publishes it.

@@ -30,13 +30,8 @@ fn clause(filter: &ItemFilter, after: Option<i64>, limit: i64) -> (String, Vec<V
     if let Some(author) = &filter.author {
         term("author", author.into());
     }
-    if let Some(run) = &filter.run {
-        term("run_id", (&run.run).into());
-        term("run_project", (&run.project).into());
-        term("run_entity", (&run.entity).into());
-    }
     if filter.agent.is_some() {
-        terms.push("i.state IN (1, 2, 3)".to_owned());
+        terms.push("i.leased_at IS NOT NULL AND i.ended_at IS NULL".to_owned());
     }
     if !filter.states.is_empty() {
         let codes: Vec<String> = filter.states.iter().map(|state| state.code().to_string()).collect();

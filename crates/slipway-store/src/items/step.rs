@@ -357,7 +357,7 @@ pub(super) fn requeue(tx: &mut dyn Tx, item: &Item, new_attempt: bool, why: &str
     }
     tx.execute(
         "UPDATE items SET state = 0, epoch = epoch + 1, deadline = NULL, lost_since = NULL, start_recorded = 0, \
-         managed = 0, failure = NULL, warning = NULL, started_at = NULL, ended_at = NULL, attempt = attempt + $3 \
+         managed = 0, failure = NULL, warning = NULL, leased_at = NULL, started_at = NULL, ended_at = NULL, attempt = attempt + $3 \
          WHERE entity_id = $1 AND id = $2",
         params![item.id.entity, item.id.number, new_attempt],
     )?;

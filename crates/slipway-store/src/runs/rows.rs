@@ -1,6 +1,7 @@
 //! The SQL of runs: narrow rows that heartbeats rewrite, and the texts beside them.
 
-use std::collections::HashSet;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use slipway_model::Millis;
 use slipway_model::id::{ItemId, RunName};
@@ -9,7 +10,7 @@ use slipway_model::run::RunState;
 
 use super::{Alert, Named, Run, RunFile, RunUpsert};
 use crate::engine::{Dialect, Field, Row, Tx, params};
-use crate::projects::Project;
+use crate::projects::{self, Project};
 use crate::{Error, Page, Result};
 
 /// What decides about a run: its narrow row.
@@ -173,27 +174,48 @@ pub(super) fn end(tx: &mut dyn Tx, ended: &[(&RunName, RunState)], now: Millis) 
         .filter(|state| !state.is_terminal() || *state == RunState::Crashed)
         .map(|state| state.code().to_string())
         .collect();
-    let list: Vec<serde_json::Value> = ended
-        .iter()
-        .map(|(run, state)| serde_json::json!([run.entity, run.project, run.run, state.code()]))
-        .collect();
-    let records = tx.records(
-        "$1",
-        &[
-            ("entity", Field::Text),
-            ("project", Field::Text),
-            ("run", Field::Text),
-            ("state", Field::Int),
-        ],
-    );
-    let sql = format!(
-        "UPDATE runs SET state = r.state, ended_at = $2 FROM {records} AS r CROSS JOIN entities AS e \
-         CROSS JOIN projects AS p WHERE e.name = r.entity AND p.entity_id = e.id AND p.name = r.project \
-         AND runs.entity_id = e.id AND runs.project_id = p.id AND runs.run_id = r.run AND runs.state IN ({})",
-        open.join(", ")
-    );
-    tx.execute(&sql, params![serde_json::Value::from(list).to_string(), now])
-        .map(drop)
+    let open = open.join(", ");
+    let mut projects = HashMap::new();
+    let mut list = Vec::with_capacity(ended.len());
+    for (run, state) in ended {
+        let project = match projects.entry((run.entity.as_str(), run.project.as_str())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(projects::find(tx, &run.entity, &run.project)?),
+        };
+        if let Some(project) = project {
+            list.push((project.entity_id, project.id, run.run.as_str(), state.code()));
+        }
+    }
+    match tx.dialect() {
+        // A prepared statement per row costs less there than taking JSON apart.
+        Dialect::Sqlite => {
+            let sql = format!(
+                "UPDATE runs SET state = $4, ended_at = $5 WHERE entity_id = $1 AND project_id = $2 AND run_id = $3 \
+                 AND state IN ({open})"
+            );
+            for (entity, project, run, state) in list {
+                tx.execute(&sql, params![entity, project, run, state, now])?;
+            }
+        }
+        Dialect::Postgres => {
+            let records = tx.records(
+                "$1",
+                &[
+                    ("entity_id", Field::Int),
+                    ("project_id", Field::Int),
+                    ("run_id", Field::Text),
+                    ("state", Field::Int),
+                ],
+            );
+            let sql = format!(
+                "UPDATE runs SET state = r.state, ended_at = $2 FROM {records} AS r \
+                 WHERE runs.entity_id = r.entity_id AND runs.project_id = r.project_id AND runs.run_id = r.run_id \
+                 AND runs.state IN ({open})"
+            );
+            tx.execute(&sql, params![serde_json::json!(list).to_string(), now])?;
+        }
+    }
+    Ok(())
 }
 
 /// Writes a narrow row.

@@ -235,7 +235,7 @@ impl Bed {
                 .expect("events");
             let events = events.expect("an item's history is never too old");
             if events.len() >= entries || Instant::now() > deadline {
-                return events.into_iter().map(|event| event.kind).collect();
+                return events.into_iter().map(|event| event.kind.into_owned()).collect();
             }
             tokio::task::yield_now().await;
         }

@@ -12,6 +12,7 @@ crate::cases!(
     scopes_narrow_the_record,
     too_old_a_position_is_told,
     watchers_hear_of_commits,
+    a_tail_has_what_the_table_has_however_far_it_falls_behind,
 );
 
 /// Reads on from a position until some number of events came.
@@ -145,4 +146,24 @@ async fn watchers_hear_of_commits(bed: &Bed) {
         .await
         .unwrap()
         .unwrap();
+}
+
+async fn a_tail_has_what_the_table_has_however_far_it_falls_behind(bed: &Bed) {
+    let queue = bed.queue("q").await;
+    let start = settled(bed).await;
+    let mut tail = bed.store.tail().await.unwrap();
+    let mut seen = Vec::new();
+    // The second round makes more commits than a tail that nobody reads is kept for.
+    for pushes in [3, 1_100, 2] {
+        for _ in 0..pushes {
+            bed.push(queue).await;
+        }
+        let enough = seen.len() + pushes;
+        while seen.len() < enough {
+            let events = tokio::time::timeout(Duration::from_secs(20), tail.next()).await;
+            seen.extend(events.expect("events come").unwrap().iter().cloned());
+        }
+        assert_eq!(seen.len(), enough);
+    }
+    assert_eq!(seen, follow(bed, Scope::All, start, seen.len()).await);
 }

@@ -211,13 +211,6 @@ async fn listings_are_filtered_and_paged(bed: &Bed) {
         ),
         (
             ItemFilter {
-                run: Some(run_of(handle.item)),
-                ..ItemFilter::default()
-            },
-            1,
-        ),
-        (
-            ItemFilter {
                 author: Some(USER.to_owned()),
                 ..ItemFilter::default()
             },

@@ -428,7 +428,7 @@ impl From<Event> for ItemEvent {
         Self {
             position: event.position.to_string(),
             at: DateTime(event.at),
-            kind: event.kind,
+            kind: event.kind.into_owned(),
             actor: event.actor,
             detail: Json::from_text(&event.detail),
         }

@@ -13,11 +13,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use slipway_model::Millis;
-use tokio::sync::watch;
 
 use super::inbox::Inbox;
 use super::job::Job;
-use super::{Access, announce, failpoint};
+use super::{Access, News, failpoint};
 use crate::error::{Error, Result};
 use connect::{Server, Session};
 use signals::Signals;
@@ -36,16 +35,11 @@ pub(super) struct Postgres {
 }
 
 impl Postgres {
-    pub(super) fn open(
-        url: &str,
-        connections: usize,
-        require_durable: bool,
-        events: watch::Sender<u64>,
-    ) -> Result<Self> {
+    pub(super) fn open(url: &str, connections: usize, require_durable: bool, news: News) -> Result<Self> {
         let server = Arc::new(Server::parse(url, require_durable)?);
         let mut first = server.connect()?;
         first.migrate(&server)?;
-        let signals = Signals::start(&server, &mut first, events.clone())?;
+        let signals = Signals::start(&server, &mut first, news.clone())?;
         let mut postgres = Self {
             jobs: Arc::default(),
             signals,
@@ -59,7 +53,7 @@ impl Postgres {
                 failures: 0,
                 retry_at: Instant::now(),
                 notify: postgres.signals.notifier(),
-                events: events.clone(),
+                news: news.clone(),
             };
             let inbox = Arc::clone(&postgres.jobs);
             let thread = std::thread::Builder::new()
@@ -108,7 +102,7 @@ struct Worker {
     failures: u32,
     retry_at: Instant,
     notify: signals::Notifier,
-    events: watch::Sender<u64>,
+    news: News,
 }
 
 impl Worker {
@@ -132,7 +126,7 @@ impl Worker {
             match attempted {
                 Attempt::Done => {
                     if access == Access::Write && session.take_published() {
-                        announce(&self.events);
+                        self.news.announce();
                         self.notify.notify();
                     }
                     if access == Access::Write {

@@ -11,9 +11,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use postgres::fallible_iterator::FallibleIterator as _;
 use slipway_model::Millis;
-use tokio::sync::watch;
 
-use super::super::announce;
+use super::super::News;
 use super::connect::{Server, Session};
 use super::tx::explain;
 use crate::error::{Error, Result};
@@ -47,7 +46,7 @@ impl Notifier {
 }
 
 impl Signals {
-    pub(super) fn start(server: &Arc<Server>, session: &mut Session, events: watch::Sender<u64>) -> Result<Self> {
+    pub(super) fn start(server: &Arc<Server>, session: &mut Session, news: News) -> Result<Self> {
         let channel: String = session
             .client
             .query_one("SELECT 'slipway_' || md5(current_schema())", &[])
@@ -62,7 +61,7 @@ impl Signals {
         let listener = Listener {
             server: Arc::clone(server),
             channel,
-            events,
+            news,
             offset: Arc::clone(&offset),
             closed: Arc::clone(&closed),
         };
@@ -121,7 +120,7 @@ fn tell(server: &Server, channel: &str, requests: &Receiver<()>) {
 struct Listener {
     server: Arc<Server>,
     channel: String,
-    events: watch::Sender<u64>,
+    news: News,
     offset: Arc<AtomicI64>,
     closed: Arc<AtomicBool>,
 }
@@ -136,7 +135,7 @@ impl Listener {
                     failures += 1;
                     tracing::debug!(%error, "not listening for events of other servers");
                     std::thread::sleep(super::pause(failures, POLL * 2));
-                    announce(&self.events);
+                    self.news.announce();
                 }
             }
         }
@@ -157,7 +156,7 @@ impl Listener {
                 .timeout_iter(POLL)
                 .next()
                 .map_err(unavailable)?;
-            announce(&self.events);
+            self.news.announce();
             if compared.elapsed() >= CLOCK_INTERVAL {
                 self.offset.store(measure_offset(&mut session)?, Ordering::Relaxed);
                 compared = Instant::now();

@@ -11,6 +11,7 @@ use postgres::{Client, Statement};
 use super::super::{Dialect, Row, Tx, Value};
 use super::connect::causes;
 use crate::error::{Error, Result};
+use crate::events::Event;
 
 /// What kind of error a statement met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +94,7 @@ impl Tx for PostgresTx<'_> {
             .map_err(|error| self.note(&error, sql))
     }
 
-    fn publish(&mut self) {
+    fn publish(&mut self, _events: Vec<Event>) {
         self.published = true;
     }
 }
