@@ -31,13 +31,17 @@ stage_official() {
   export SLIPWAY_TEST_POSTGRES_URL
   pytest tests/official
 }
+stage_docker() {
+  scripts/docker.sh start
+  pytest tests/docker
+}
 stage_demo() { ONCE=1 scripts/demo.sh; }
 # A fixed seed and no long outage: the same rounds on every run, in minutes.
 stage_chaos() { ROUNDS=${ROUNDS:-50} SEED=${SEED:-1} OUTAGE=0 scripts/chaos.sh; }
 
 pytest() { "$("$repo/scripts/venv.sh" 0.31)/bin/python" -m pytest "$@"; }
 
-all=(setup format build rust lint project docs durability demo official chaos)
+all=(setup format build rust lint project docs durability demo official docker chaos)
 if [ $# -gt 0 ]; then stages=(setup "$@"); else stages=("${all[@]}"); fi
 for stage in "${stages[@]}"; do
   declare -F "stage_$stage" >/dev/null || die "there is no stage '$stage'" "stages: ${all[*]}"
@@ -45,6 +49,7 @@ done
 
 cleanup() {
   scripts/moto.sh stop || true
+  scripts/docker.sh stop || true
   scripts/postgres.sh stop || true
 }
 trap cleanup EXIT
@@ -88,7 +93,7 @@ for stage in "${stages[@]}"; do
   case $stage in
     rust) sed -nE 's/^ +(Running|Doc-tests) (.*)/\2/p; /^test result:/p' "$logs/rust.log" \
       | awk '/^test result:/ { print "  " suite ": " $0; next } { suite = $0; sub(/ \(.*/, "", suite) }' ;;
-    project | docs | durability | official) printf '  %s: %s\n' "$stage" "$(tail -1 "$logs/$stage.log")" ;;
+    project | docs | durability | official | docker) printf '  %s: %s\n' "$stage" "$(tail -1 "$logs/$stage.log")" ;;
     chaos) sed -n 's/^chaos: /  chaos: /p' "$logs/chaos.log" ;;
   esac
 done

@@ -139,3 +139,10 @@ def push(
     pushed = user.graphql(document, variables)["pushToRunQueueByName"]
     assert pushed, f"push to {queue} answered null"
     return pushed["runQueueItemId"]
+
+
+def cancel(user: User, identifier: str) -> None:
+    """Asks for an item's end."""
+    user.graphql(
+        "mutation Cancel($id: ID!) { cancelRunQueueItem(input: {runQueueItemId: $id}) { item { id } } }", {"id": identifier}
+    )

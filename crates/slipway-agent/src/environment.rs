@@ -23,6 +23,8 @@ pub(crate) struct JobFacts<'a> {
     pub(crate) api_key: &'a Secret,
     /// Whether that key is the run's own, which already says on whose behalf it acts.
     pub(crate) run_key: bool,
+    /// The container image, where the job is one.
+    pub(crate) image: Option<&'a str>,
     /// The final launch spec.
     pub(crate) spec: &'a LaunchSpec,
     /// The run.
@@ -52,7 +54,7 @@ pub(crate) fn job_environment(facts: JobFacts<'_>, limit: usize) -> Vec<(String,
     variables.set("WANDB_ENTITY", &run.entity);
     variables.set("WANDB_LAUNCH", "True");
     variables.set("WANDB_RUN_ID", &run.run);
-    variables.set_if("WANDB_DOCKER", spec.docker_image());
+    variables.set_if("WANDB_DOCKER", facts.image);
     variables.set_if("WANDB_NAME", spec.name());
     variables.set_if("WANDB_USERNAME", spec.author().filter(|_| !facts.run_key));
     variables.set_if("WANDB_SWEEP_ID", spec.sweep_id());
@@ -173,11 +175,13 @@ mod tests {
             project: "proj".to_owned(),
             run: "76avhhop".to_owned(),
         };
+        let spec = LaunchSpec::from_value(spec).unwrap();
         let facts = JobFacts {
             base_url: "http://localhost:8080",
             api_key: &Secret::new("key"),
             run_key,
-            spec: &LaunchSpec::from_value(spec).unwrap(),
+            image: spec.docker_image(),
+            spec: &spec,
             run: &run,
             attempt,
             handle: "handle",

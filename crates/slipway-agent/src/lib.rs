@@ -23,6 +23,7 @@ mod secret;
 mod service;
 mod source;
 mod state_directory;
+mod targets;
 
 pub use check::{Check, CheckReport};
 pub use error::AgentError;

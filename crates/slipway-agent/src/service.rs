@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +10,6 @@ use slipway_client::{AgentEvent, Client, PopRequest, Retry};
 use slipway_model::Millis;
 use slipway_model::agent::AgentStatus;
 use slipway_model::queue::QUEUE_PROJECT;
-use slipway_runner::process::{INHERITED, ProcessOptions, ProcessRunner};
 use slipway_runner::{Found, Runner, WorkloadId};
 use slipway_wire::item::{Item, ItemResult, LeasedItem};
 use tokio::sync::{mpsc, watch};
@@ -30,6 +28,7 @@ use crate::patience::patiently;
 use crate::recovery::{self, Takeover};
 use crate::registration::{self, Registered};
 use crate::state_directory::{self, Home, StateDirectory};
+use crate::targets;
 
 /// How often the status is printed at the default verbosity, and above it.
 const STATUS_LINE: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(20)];
@@ -104,12 +103,28 @@ impl Agent {
 
     /// Looks at everything that the agent needs, without taking anything or changing the server.
     pub async fn check(&self) -> CheckReport {
-        let process = process_runner(&self.options, self.options.state_directory.join("check"), "check");
-        let targets = [Target {
-            resource: process.resource(),
-            runner: self.options.config.process.enabled.then_some(&process as &dyn Runner),
-            enable: "set `process: {enabled: true}` to run jobs with every right of this user",
-        }];
+        let directory = self.options.state_directory.join("check");
+        let all = targets::targets(&self.options, &directory, "check", "check", self.client.base_url());
+        let process_enabled = self.options.config.process.enabled;
+        let mut targets = Vec::new();
+        for target in all.iter() {
+            let process = target.resource() == slipway_runner::process::RESOURCE;
+            // An engine is needed only by those who want containers.
+            let wanted = if process {
+                process_enabled
+            } else {
+                !process_enabled || target.check().await.is_ok()
+            };
+            targets.push(Target {
+                resource: target.resource(),
+                runner: wanted.then_some(target.as_ref()),
+                enable: if process {
+                    "set `process: {enabled: true}` to run jobs with every right of this user"
+                } else {
+                    "install Docker or podman, and let this user reach its socket, to run container images"
+                },
+            });
+        }
         check(&self.options, &self.client, &targets).await
     }
 
@@ -133,25 +148,6 @@ impl Agent {
         };
         service.serve(self.wish.subscribe()).await
     }
-}
-
-/// The process target. A configured directory may be shared by agents, each of which must see only
-/// its own jobs: it ends those that it does not know.
-fn process_runner(options: &AgentOptions, own: PathBuf, name: &str) -> ProcessRunner {
-    let process = &options.config.process;
-    let configured = process
-        .work_dir
-        .as_ref()
-        .map(|directory| Path::new(directory).join(name));
-    let directory = configured.unwrap_or(own);
-    // A shim works in its job's directory, where a relative path leads elsewhere. An absolute one cannot
-    // be had only where the agent's own directory is gone, which the runner then says by itself.
-    let directory = std::path::absolute(&directory).unwrap_or(directory);
-    let mut target = ProcessOptions::new(directory, options.shim.clone());
-    let inherited = INHERITED.iter().map(|name| (*name).to_owned());
-    target.inherit = inherited.chain(process.env.iter().cloned()).collect();
-    target.grace = options.config.stopped_run_timeout;
-    ProcessRunner::new(target)
 }
 
 /// A registered agent with what it took over.
@@ -182,7 +178,8 @@ impl Service {
         let entity = registration::entity(client, &options.config).await?;
         let name = registration::stable_name(options, client.base_url(), &entity)?;
         let state = StateDirectory::open(&options.state_directory, &name)?;
-        let runner: Arc<dyn Runner> = Arc::new(process_runner(options, state.jobs(), &name));
+        let targets = targets::targets(options, state.path(), &name, &entity, client.base_url());
+        let runner: Arc<dyn Runner> = Arc::new(targets);
         let home = Home {
             server: client.base_url().to_owned(),
             entity: entity.clone(),

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 use slipway_client::{ArtifactName, Client, DownloadError};
 use slipway_model::item::Failure;
+use slipway_model::queue::Resource;
 use slipway_wire::artifact::Artifact;
 use slipway_wire::job::{JobFile, SourceType};
 
@@ -24,14 +25,20 @@ pub(crate) use git::GitError;
 pub(crate) struct Source {
     /// The code; none for a job that is only a command.
     pub(crate) directory: Option<PathBuf>,
-    /// Program and arguments.
+    /// The image, where the job is one.
+    pub(crate) image: Option<String>,
+    /// The entry point; empty where an image brings its own.
     pub(crate) command: Vec<String>,
+    /// What follows it.
+    pub(crate) arguments: Vec<String>,
 }
 
 /// Why a job's source could not be fetched.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SourceError {
-    #[error("the launch spec names no job and no entry point, so there is nothing to run")]
+    #[error(
+        "the launch spec names no job and no image, nor an entry point that could run without, so there is nothing to run"
+    )]
     Nothing,
     #[error("job `{0}` does not exist, or the job's author may not read it")]
     NoJob(String),
@@ -41,6 +48,11 @@ pub(crate) enum SourceError {
     BadJob(String),
     #[error("job `{0}` is a container image; {IMAGE_ON_PROCESS}")]
     Image(String),
+    #[error(
+        "job `{0}` is code, and a container needs an image, which this agent does not build; make an image job of it \
+         (`slipway job create image`), or launch it on a queue of `local-process`"
+    )]
+    NeedsImage(String),
     #[error("job `{job}` is a notebook; convert it to a script, for example with `jupyter nbconvert --to script`")]
     Notebook { job: String },
     #[error(transparent)]
@@ -61,6 +73,7 @@ impl From<SourceError> for Failure {
             SourceError::CodeDeleted { .. } => "code-deleted",
             SourceError::BadJob(_) => "bad-job",
             SourceError::Image(_) => "image-on-process",
+            SourceError::NeedsImage(_) => "needs-image",
             SourceError::Notebook { .. } => "notebook",
             SourceError::Call(_) | SourceError::Download(_) => "fetch-failed",
             SourceError::Git(_) => "git",
@@ -74,13 +87,24 @@ impl From<SourceError> for Failure {
 /// for that. Waits through outages.
 pub(crate) async fn fetch(client: &Client, cache: &Path, plan: &Plan) -> Result<Source, SourceError> {
     let overrides = plan.spec.overrides();
+    let container = plan.resource == Resource::LocalContainer;
+    if let Some(image) = plan.spec.docker_image() {
+        return Ok(Source {
+            directory: None,
+            image: Some(image.to_owned()),
+            command: overrides.entry_point,
+            arguments: overrides.args,
+        });
+    }
     let Some(name) = plan.spec.job() else {
-        if overrides.entry_point.is_empty() {
+        if overrides.entry_point.is_empty() || container {
             return Err(SourceError::Nothing);
         }
         return Ok(Source {
             directory: None,
-            command: command(None, overrides.entry_point, overrides.args),
+            image: None,
+            command: overrides.entry_point,
+            arguments: overrides.args,
         });
     };
     let job_name = &ArtifactName::parse(name, Some(&plan.run.entity), Some(&plan.run.project))?;
@@ -96,29 +120,35 @@ pub(crate) async fn fetch(client: &Client, cache: &Path, plan: &Plan) -> Result<
     if job.source.notebook == Some(true) {
         return Err(SourceError::Notebook { job: name.to_owned() });
     }
-    let directory = match job.source_type {
-        SourceType::Image => return Err(SourceError::Image(name.to_owned())),
-        SourceType::Artifact => fetch_code(client, cache, name, &job).await?,
+    let (mut directory, mut image) = (None, None);
+    match job.source_type {
+        SourceType::Image if !container => return Err(SourceError::Image(name.to_owned())),
+        SourceType::Image => {
+            let reference = job.source.image.clone().filter(|image| !image.is_empty());
+            image = Some(reference.ok_or_else(|| SourceError::BadJob(name.to_owned()))?);
+        }
+        SourceType::Artifact | SourceType::Repo if container => return Err(SourceError::NeedsImage(name.to_owned())),
+        SourceType::Artifact => directory = Some(fetch_code(client, cache, name, &job).await?),
         SourceType::Repo => {
             let git = job
                 .source
                 .git
                 .as_ref()
                 .ok_or_else(|| SourceError::BadJob(name.to_owned()))?;
-            git::fetch(cache, git).await?
+            directory = Some(git::fetch(cache, git).await?);
         }
-    };
+    }
     Ok(Source {
-        directory: Some(directory),
-        command: command(job.source.entrypoint, overrides.entry_point, overrides.args),
+        directory,
+        image,
+        command: entry_point(job.source.entrypoint, overrides.entry_point),
+        arguments: overrides.args,
     })
 }
 
-/// The override wins over the job's entry point; arguments follow either.
-fn command(job: Option<Vec<String>>, over: Vec<String>, arguments: Vec<String>) -> Vec<String> {
-    let mut command = if over.is_empty() { job.unwrap_or_default() } else { over };
-    command.extend(arguments);
-    command
+/// The override wins over the job's entry point.
+fn entry_point(job: Option<Vec<String>>, over: Vec<String>) -> Vec<String> {
+    if over.is_empty() { job.unwrap_or_default() } else { over }
 }
 
 async fn fetch_code(client: &Client, cache: &Path, job: &str, file: &JobFile) -> Result<PathBuf, SourceError> {
@@ -192,15 +222,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_override_replaces_the_entry_point_and_arguments_follow() {
+    fn an_override_replaces_the_entry_point() {
         let words = |text: &str| text.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        for (job, over, arguments, expected) in [
-            (Some("python train.py"), "", "--lr 1", "python train.py --lr 1"),
-            (Some("python train.py"), "bash run.sh", "x", "bash run.sh x"),
-            (None, "true", "", "true"),
-            (None, "", "", ""),
+        for (job, over, expected) in [
+            (Some("python train.py"), "", "python train.py"),
+            (Some("python train.py"), "bash run.sh", "bash run.sh"),
+            (None, "true", "true"),
+            (None, "", ""),
         ] {
-            assert_eq!(command(job.map(words), words(over), words(arguments)), words(expected));
+            assert_eq!(entry_point(job.map(words), words(over)), words(expected));
         }
     }
 }

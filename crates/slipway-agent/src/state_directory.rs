@@ -26,7 +26,10 @@ const INSTANCE: &str = "instance";
 const KEPT_NAME: &str = ".name";
 
 /// Where the process target keeps jobs, unless it is configured.
-const JOBS: &str = "jobs";
+pub(crate) const JOBS: &str = "jobs";
+
+/// Where the Docker target keeps what it knows of its containers.
+pub(crate) const CONTAINERS: &str = "containers";
 
 /// Whose items an agent's jobs belong to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,9 +106,9 @@ impl StateDirectory {
         }
     }
 
-    /// Where jobs of the process target live.
-    pub(crate) fn jobs(&self) -> PathBuf {
-        self.path.join(JOBS)
+    /// The directory.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Where downloaded sources are kept.
@@ -170,7 +173,11 @@ pub(crate) fn runs(parent: &Path, name: &str) -> bool {
 pub(crate) fn left_behind(parent: &Path, own: &str) -> Vec<(String, usize)> {
     let jobs = |entry: fs::DirEntry| {
         let name = entry.file_name().into_string().ok().filter(|name| name != own)?;
-        let count = fs::read_dir(entry.path().join(JOBS)).ok()?.count();
+        let entries = |kind| {
+            let listed = fs::read_dir(entry.path().join(kind)).into_iter().flatten().flatten();
+            listed.filter(|entry| entry.path().is_dir()).count()
+        };
+        let count = entries(JOBS) + entries(CONTAINERS);
         (count > 0 && !runs(parent, &name)).then_some((name, count))
     };
     let mut found: Vec<(String, usize)> = match fs::read_dir(parent) {

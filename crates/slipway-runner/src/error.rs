@@ -34,6 +34,14 @@ pub enum RunnerError {
         /// Why it failed.
         source: io::Error,
     },
+    /// The target is away; it may come back.
+    #[error("{target} does not answer: {message}")]
+    Unavailable {
+        /// What is away, and where it was looked for.
+        target: String,
+        /// What was seen of it.
+        message: String,
+    },
     /// An id that cannot name a workload.
     #[error(transparent)]
     Id(#[from] IdError),
@@ -47,8 +55,15 @@ impl RunnerError {
             Self::Refused { reason, .. } => reason,
             Self::Conflict { .. } => "name-taken",
             Self::Io { .. } => "target-io",
+            Self::Unavailable { .. } => "target-unavailable",
             Self::Id(_) => "bad-id",
         }
+    }
+
+    /// Whether the target was away, so that trying again later may help.
+    #[must_use]
+    pub const fn is_away(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

@@ -8,14 +8,18 @@
 //! Every runner keeps the same promise: at most one start per [`WorkloadId`]. A second launch of the
 //! same id adopts what is there, and what has ended stays readable until [`Runner::remove`].
 //!
-//! [`process`] runs jobs as processes of this machine.
+//! [`process`] runs jobs as processes of this machine, [`docker`] as containers of an engine. An agent
+//! that has several targets holds them as one, [`Targets`].
 
+pub mod docker;
 mod error;
 pub mod process;
 mod runner;
+mod targets;
 mod workload;
 
 pub use error::RunnerError;
 pub use process::check_directory;
 pub use runner::{Reply, Runner, Watch};
+pub use targets::Targets;
 pub use workload::{Exit, ExitCause, Found, IdError, Status, Workload, WorkloadId};

@@ -20,6 +20,13 @@ pub trait Runner: Send + Sync {
     /// Checks, without running anything, that workloads could run.
     fn check(&self) -> Reply<'_, Result<(), RunnerError>>;
 
+    /// Fetches what a launch will need, such as an image, and starts nothing. May take long, may be
+    /// given up at any point, and waits for a target that is away.
+    fn prepare<'a>(&'a self, workload: &'a Workload) -> Reply<'a, Result<(), RunnerError>> {
+        let _ = workload;
+        Box::pin(async { Ok(()) })
+    }
+
     /// Starts a workload, unless its id was launched before: then what is there is adopted.
     fn launch(&self, workload: Workload) -> Reply<'_, Result<(), RunnerError>>;
 

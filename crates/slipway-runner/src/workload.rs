@@ -82,8 +82,14 @@ pub struct Workload {
     pub id: WorkloadId,
     /// What the agent wants to know of it after a restart, such as the lease handle. No secrets.
     pub labels: BTreeMap<String, String>,
-    /// Program and arguments.
+    /// The target, as `resource` in a launch spec spells it.
+    pub resource: String,
+    /// The container image, where the job is one.
+    pub image: Option<String>,
+    /// The entry point: a program and what always follows it. Empty where an image brings its own.
     pub command: Vec<String>,
+    /// What the launch adds after the entry point.
+    pub arguments: Vec<String>,
     /// Variables of the job. They win over what the target passes on by itself.
     pub environment: Vec<(String, String)>,
     /// A directory whose content the job finds in its working directory. The job gets a copy.
@@ -100,7 +106,10 @@ impl fmt::Debug for Workload {
         f.debug_struct("Workload")
             .field("id", &self.id)
             .field("labels", &self.labels)
+            .field("resource", &self.resource)
+            .field("image", &self.image)
             .field("command", &self.command)
+            .field("arguments", &self.arguments)
             .field("source", &self.source)
             .finish_non_exhaustive()
     }
@@ -162,6 +171,8 @@ pub enum ExitCause {
     Code(i32),
     /// By this signal.
     Signal(i32),
+    /// Killed because it used more memory than it may.
+    OutOfMemory,
     /// Its program could not be executed, for this reason.
     NotStarted(String),
 }
@@ -179,6 +190,7 @@ impl Exit {
         match self.cause {
             ExitCause::Code(code) => Some(code),
             ExitCause::Signal(signal) => Some(128 + signal),
+            ExitCause::OutOfMemory => Some(137),
             ExitCause::NotStarted(_) => None,
         }
     }
@@ -213,7 +225,10 @@ mod tests {
         let workload = Workload {
             id: WorkloadId::new("item", 1).unwrap(),
             labels: BTreeMap::new(),
+            resource: "local-process".to_owned(),
+            image: None,
             command: vec!["true".to_owned()],
+            arguments: Vec::new(),
             environment: vec![("WANDB_API_KEY".to_owned(), "very-secret".to_owned())],
             source: None,
             working_directory: None,

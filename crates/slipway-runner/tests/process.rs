@@ -90,7 +90,10 @@ fn workload(script: &str) -> Workload {
     Workload {
         id: WorkloadId::new("UnVuUXVldWVJdGVtOjE6MQ", 1).unwrap(),
         labels: BTreeMap::from([("handle".to_owned(), "h1".to_owned())]),
+        resource: "local-process".to_owned(),
+        image: None,
         command: vec!["sh".to_owned(), "-c".to_owned(), script.to_owned()],
+        arguments: Vec::new(),
         environment: vec![("WANDB_API_KEY".to_owned(), "secret-key".to_owned())],
         source: None,
         working_directory: None,

@@ -291,7 +291,7 @@ impl ItemTask {
         });
         let mut watcher = shared.runner.watch(&job.workload);
         let start_deadline = shared.config.start_timeout.map(|timeout| Instant::now() + timeout);
-        let (mut announced, mut stop_sent) = (false, false);
+        let (mut announced, mut stop_sent, mut unreadable) = (false, false, false);
         let mut next_stop_poll = Instant::now() + STOP_POLL;
         let end = loop {
             let order = *self.orders.borrow_and_update();
@@ -307,7 +307,11 @@ impl ItemTask {
                     }
                 }
             }
-            match shared.runner.status(&job.workload).await {
+            let status = shared.runner.status(&job.workload).await;
+            if status.is_ok() && std::mem::take(&mut unreadable) {
+                tracing::info!(workload = %job.workload, "its status can be read again");
+            }
+            match status {
                 Ok(Status::Starting) => {
                     if start_deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                         let _ = shared.runner.stop(&job.workload, Duration::ZERO).await;
@@ -321,7 +325,9 @@ impl ItemTask {
                 Ok(Status::Running { .. }) => {}
                 Ok(end) => break end,
                 Err(error) => {
-                    tracing::warn!(workload = %job.workload, %error, "its status cannot be read; trying again");
+                    if !std::mem::replace(&mut unreadable, true) {
+                        tracing::warn!(workload = %job.workload, %error, "its status cannot be read; trying again");
+                    }
                     sleep(TARGET_AGAIN).await;
                 }
             }
@@ -461,7 +467,7 @@ async fn stopped(orders: &mut watch::Receiver<Order>) -> Halt {
     }
 }
 
-/// Everything between acknowledgement and start: source, macros, variables.
+/// Everything between acknowledgement and start: source, macros, variables, image.
 async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> Result<Workload, Halt> {
     // With a run key the source is fetched as the author, who may not read what the agent may.
     let reader = match &plan.run_key {
@@ -481,7 +487,7 @@ async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> Result<Work
         entity_name: plan.run.entity.clone(),
         run_id: plan.run.run.clone(),
         run_name: plan.spec.name().map(str::to_owned),
-        image_uri: None,
+        image_uri: source.image.clone(),
         author: plan.spec.author().map(str::to_owned),
     };
     let resource_args = expand(
@@ -498,6 +504,7 @@ async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> Result<Work
             base_url: shared.client.base_url(),
             api_key: &api_key,
             run_key: plan.run_key.is_some(),
+            image: source.image.as_deref(),
             spec: &plan.spec,
             run: &plan.run,
             attempt: item.attempt,
@@ -513,15 +520,21 @@ async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> Result<Work
         ("project", &plan.run.project),
         ("run", &plan.run.run),
     ];
-    Ok(Workload {
+    let workload = Workload {
         id: plan.workload.clone(),
         labels: labels.map(|(name, value)| (name.to_owned(), value.clone())).into(),
+        resource: plan.resource.as_str().to_owned(),
+        image: source.image,
         command: source.command,
+        arguments: source.arguments,
         environment,
         source: source.directory,
         working_directory: plan.spec.overrides().working_dir,
         resource_args,
-    })
+    };
+    let ready = shared.runner.prepare(&workload).await;
+    ready.map_err(|error| failure(error.reason(), error.to_string()))?;
+    Ok(workload)
 }
 
 /// Tells the server that a workload runs.

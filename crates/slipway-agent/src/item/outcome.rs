@@ -112,6 +112,10 @@ pub(crate) fn conclude(ended: Ended<'_>) -> Conclusion {
             "the job exited successfully but never called wandb.init, so there is no run to show".to_owned(),
         ),
         ExitCause::Code(code) => in_run("exit-code", format!("the job exited with code {code}{before}")),
+        ExitCause::OutOfMemory => in_run(
+            "out-of-memory",
+            format!("the job was killed{before} because it used more memory than it may; raise `memory` or use less"),
+        ),
         ExitCause::Signal(9) => in_run(
             "signal",
             format!("the job was killed by signal 9{before}; often the machine had run out of memory"),
@@ -164,13 +168,14 @@ mod tests {
 
     #[test]
     fn every_end_has_an_outcome_and_every_failure_a_reason() {
-        use ExitCause::{Code, NotStarted, Signal};
+        use ExitCause::{Code, NotStarted, OutOfMemory, Signal};
         for (cause, stopped, wanted, started, outcome, why) in [
             (Code(0), false, false, true, Outcome::Finished, ""),
             (Code(0), false, false, false, Outcome::Failed, "run/no-run"),
             (Code(3), false, false, true, Outcome::Failed, "run/exit-code"),
             (Code(3), false, false, false, Outcome::Failed, "run/exit-code"),
             (Signal(9), false, false, true, Outcome::Failed, "run/signal"),
+            (OutOfMemory, false, false, true, Outcome::Failed, "run/out-of-memory"),
             (Signal(15), true, true, true, Outcome::Killed, ""),
             (Code(0), true, true, false, Outcome::Killed, ""),
             // It ended by itself while the wish to stop was on its way.

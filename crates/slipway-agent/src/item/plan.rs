@@ -98,26 +98,24 @@ pub(crate) fn plan(item: &LeasedItem, config: &AgentConfig, fresh_run: String) -
 }
 
 fn check_target(spec: &LaunchSpec, resource: Resource, config: &AgentConfig) -> Result<(), Failure> {
-    if resource != Resource::LocalProcess {
-        return Err(failure(
-            "target-unavailable",
-            format!(
-                "this agent runs jobs on `local-process` only, not on `{resource}`; start an agent that does",
-                resource = resource.as_str()
-            ),
-        ));
-    }
-    if !config.process.enabled {
-        return Err(failure(
+    match resource {
+        Resource::LocalContainer => Ok(()),
+        Resource::LocalProcess if !config.process.enabled => Err(failure(
             "process-disabled",
             "this agent does not run jobs as processes of its machine. Such jobs can do whatever the agent's user \
              can; to allow them, set `process: {enabled: true}` in the agent's configuration",
-        ));
+        )),
+        Resource::LocalProcess if spec.docker_image().is_some() => Err(failure("image-on-process", IMAGE_ON_PROCESS)),
+        Resource::LocalProcess => Ok(()),
+        Resource::Kubernetes | Resource::Sagemaker | Resource::GcpVertex => Err(failure(
+            "target-unavailable",
+            format!(
+                "this agent runs jobs on `local-container` and `local-process`, not on `{resource}`; start an agent \
+                 that does",
+                resource = resource.as_str()
+            ),
+        )),
     }
-    if spec.docker_image().is_some() {
-        return Err(failure("image-on-process", IMAGE_ON_PROCESS));
-    }
-    Ok(())
 }
 
 /// Why an image job is refused.
@@ -183,7 +181,12 @@ mod tests {
             ),
             (local(json!({"resource": "kubernetes"})), config(), "target-unavailable"),
             (local(json!({"resource": "slurm"})), config(), "unknown-resource"),
-            (json!({"job": "e/p/j:v0"}), config(), "target-unavailable"),
+            (json!({"job": "e/p/j:v0"}), config(), "runs"),
+            (
+                json!({"docker": {"docker_image": "a:b"}, "resource": "local-container"}),
+                AgentConfig::default(),
+                "runs",
+            ),
             (local(json!({"overrides": {"args": "x"}})), config(), "bad-spec"),
             (
                 local(json!({"overrides": {"entry_point": ["sh"]}})),

@@ -7,7 +7,7 @@
 //! environment from the job, save for listed names.
 
 mod command;
-mod directory;
+pub(crate) mod directory;
 mod environment;
 mod record;
 pub mod shim;
@@ -143,16 +143,19 @@ impl ProcessRunner {
                 message: format!("the variable {name:?} has a name or a value that no process can be given"),
             });
         }
-        let command =
-            command::resolve(&workload.command, &environment["PATH"], &work, command::is_program).map_err(|error| {
-                RunnerError::Refused {
-                    reason: match error {
-                        command::CommandError::Empty => "no-entry-point",
-                        command::CommandError::NotFound { .. } => "program-not-found",
-                    },
-                    message: error.to_string(),
-                }
-            })?;
+        let command = command::resolve(
+            &[workload.command.as_slice(), &workload.arguments].concat(),
+            &environment["PATH"],
+            &work,
+            command::is_program,
+        )
+        .map_err(|error| RunnerError::Refused {
+            reason: match error {
+                command::CommandError::Empty => "no-entry-point",
+                command::CommandError::NotFound { .. } => "program-not-found",
+            },
+            message: error.to_string(),
+        })?;
         let spec = Spec {
             id: workload.id.clone(),
             labels: workload.labels.clone(),

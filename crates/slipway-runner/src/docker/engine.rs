@@ -1,0 +1,344 @@
+//! Where the engine is, and what its answers mean.
+//!
+//! The engine is found as the `docker` command finds it: `DOCKER_HOST`, then `DOCKER_CONTEXT`, then the
+//! context that docker's own configuration names, then the usual sockets of docker and podman. An
+//! engine that does not answer is "away", which is waited out; an answer is final.
+
+use std::path::{Path, PathBuf};
+
+use bollard::errors::Error;
+use bollard::{API_DEFAULT_VERSION, Docker};
+use serde_json::Value;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::OnceCell;
+
+use crate::RunnerError;
+
+/// Seconds until a call counts as unanswered. Creating a container can take long on a slow disk.
+const TIMEOUT: u64 = 120;
+
+/// Sockets that are looked for when nothing names an engine; the first that exists is taken.
+const SOCKETS: [&str; 2] = ["/var/run/docker.sock", "/run/podman/podman.sock"];
+
+/// The engine's address, such as `unix:///var/run/docker.sock`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Address(String);
+
+/// The directory of docker's own configuration.
+pub(super) fn config_directory(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
+    env("DOCKER_CONFIG")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from)
+        .or_else(|| Some(PathBuf::from(env("HOME")?).join(".docker")))
+}
+
+/// Finds the engine's address.
+pub(super) fn locate(
+    env: &dyn Fn(&str) -> Option<String>,
+    read: &dyn Fn(&Path) -> Option<Value>,
+    exists: &dyn Fn(&Path) -> bool,
+) -> Result<Address, RunnerError> {
+    let set = |name: &str| env(name).filter(|value| !value.is_empty());
+    if let Some(host) = set("DOCKER_HOST") {
+        return supported(host, "DOCKER_HOST", set("DOCKER_TLS_VERIFY").is_some());
+    }
+    let config = config_directory(env);
+    let current = || {
+        let file = read(&config.as_ref()?.join("config.json"))?;
+        Some(file.get("currentContext")?.as_str()?.to_owned())
+    };
+    if let Some(context) = set("DOCKER_CONTEXT").or_else(current).filter(|name| name != "default") {
+        let digest: String = Sha256::digest(context.as_bytes())
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let host = config
+            .and_then(|directory| read(&directory.join("contexts/meta").join(digest).join("meta.json")))
+            .and_then(|meta| Some(meta.pointer("/Endpoints/docker/Host")?.as_str()?.to_owned()))
+            .ok_or_else(|| RunnerError::Refused {
+                reason: "no-engine",
+                message: format!("docker's context `{context}` does not exist; see `docker context ls`"),
+            })?;
+        return supported(host, &format!("docker's context `{context}`"), false);
+    }
+    let personal = set("XDG_RUNTIME_DIR")
+        .into_iter()
+        .flat_map(|directory| ["docker.sock", "podman/podman.sock"].map(|name| Path::new(&directory).join(name)));
+    let socket = SOCKETS
+        .into_iter()
+        .map(PathBuf::from)
+        .chain(personal)
+        .find(|path| exists(path))
+        .unwrap_or_else(|| PathBuf::from(SOCKETS[0]));
+    Ok(Address(format!("unix://{}", socket.display())))
+}
+
+fn supported(host: String, origin: &str, tls: bool) -> Result<Address, RunnerError> {
+    let plain = host.starts_with("unix://") || ((host.starts_with("tcp://") || host.starts_with("http://")) && !tls);
+    if plain {
+        return Ok(Address(host));
+    }
+    Err(RunnerError::Refused {
+        reason: "no-engine",
+        message: format!(
+            "{origin} points to `{host}`, and this agent speaks to an engine by a unix socket or by plain TCP only; \
+             forward the engine's socket, for example with `ssh -L /tmp/docker.sock:/var/run/docker.sock`, and set \
+             DOCKER_HOST to it"
+        ),
+    })
+}
+
+/// The connection to an engine, made when it is first needed.
+#[derive(Debug)]
+pub(super) struct Engine {
+    address: Address,
+    docker: OnceCell<Docker>,
+}
+
+impl Engine {
+    pub(super) fn new(address: Address) -> Self {
+        Self {
+            address,
+            docker: OnceCell::new(),
+        }
+    }
+
+    /// The client. Each call of it makes a connection of its own, so that it outlives the engine's
+    /// restarts.
+    pub(super) async fn docker(&self) -> Result<&Docker, Trouble> {
+        let connect = || async {
+            let docker = match self.address.0.strip_prefix("unix://") {
+                Some(path) => Docker::connect_with_unix(path, TIMEOUT, API_DEFAULT_VERSION)?,
+                None => Docker::connect_with_http(&self.address.0, TIMEOUT, API_DEFAULT_VERSION)?,
+            };
+            docker.negotiate_version().await
+        };
+        self.docker.get_or_try_init(connect).await.map_err(Trouble::from)
+    }
+
+    /// The failure that an engine which is away makes.
+    pub(super) fn away(&self, message: String) -> RunnerError {
+        RunnerError::Unavailable {
+            target: format!("the container engine at `{}`", self.address.0),
+            message,
+        }
+    }
+
+    /// A failure of a call that is not expected to be refused.
+    pub(super) fn failure(&self, action: &str, trouble: Trouble) -> RunnerError {
+        match trouble {
+            Trouble::Away(message) => self.away(message),
+            Trouble::Answer { message, .. } => RunnerError::Refused {
+                reason: "engine-refused",
+                message: format!("the engine refused to {action}: {message}"),
+            },
+        }
+    }
+}
+
+/// What went wrong with a call.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// No answer: the call may have had its effect or not.
+    Away(String),
+    /// The engine's answer.
+    Answer {
+        /// The status, 0 for errors within a stream.
+        status: u16,
+        /// The engine's words.
+        message: String,
+    },
+}
+
+impl Trouble {
+    pub(super) const fn status(&self) -> u16 {
+        match self {
+            Self::Away(_) => 0,
+            Self::Answer { status, .. } => *status,
+        }
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(error: Error) -> Self {
+        match error {
+            // An engine that shuts down says so, or breaks off.
+            Error::DockerResponseServerError {
+                status_code: 503,
+                message,
+            } => Self::Away(message),
+            Error::DockerResponseServerError { status_code, message } => Self::Answer {
+                status: status_code,
+                message: message.trim().to_owned(),
+            },
+            Error::DockerStreamError { error } => Self::Answer {
+                status: 0,
+                message: error.trim().to_owned(),
+            },
+            Error::SocketNotFoundError(path) => Self::Away(format!("there is no socket `{path}`")),
+            Error::RequestTimeoutError => Self::Away(format!("no answer within {TIMEOUT} s")),
+            Error::IOError { err } => Self::Away(err.to_string()),
+            Error::HyperResponseError { err } => Self::Away(with_causes(&err)),
+            Error::HyperLegacyError { err } => Self::Away(with_causes(&err)),
+            other => Self::Answer {
+                status: 0,
+                message: other.to_string(),
+            },
+        }
+    }
+}
+
+/// The innermost cause says what happened; the outer ones only where.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
+    }
+    innermost.to_string()
+}
+
+/// What an engine's refusal to create or start a container means.
+pub(super) fn refusal(action: &str, message: &str) -> RunnerError {
+    let has = |part: &str| message.contains(part);
+    let (reason, hint) = if has("could not select device driver") {
+        (
+            "no-gpu",
+            "; its machine has no GPU that it can hand out: install the NVIDIA Container Toolkit there, or leave \
+             `gpus` out",
+        )
+    } else if has("bind source path does not exist") {
+        (
+            "path-missing",
+            "; create the directory on the engine's machine, or correct `volume`",
+        )
+    } else if has("executable file not found") || has("exec: \"") || has("no such file or directory: unknown") {
+        ("program-not-found", "; the image does not hold the job's program")
+    } else if has("port is already allocated") || has("address already in use") {
+        (
+            "port-taken",
+            "; another program listens there: choose another port, or none",
+        )
+    } else if has("network") && has("not found") {
+        (
+            "network-missing",
+            "; create it with `docker network create`, or correct `network`",
+        )
+    } else if has("No such image") {
+        ("image-missing", "; it was removed meanwhile, or `pull` is `never`")
+    } else if has("runtime") && (has("Unknown") || has("unknown or invalid")) {
+        ("runtime-missing", "; the engine's configuration does not have it")
+    } else {
+        ("engine-refused", "")
+    };
+    RunnerError::Refused {
+        reason,
+        message: format!("the engine refused to {action} the container: {message}{hint}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn located(env: &[(&str, &str)], files: &[(&str, Value)], sockets: &[&str]) -> Result<String, String> {
+        locate(
+            &|name| {
+                env.iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, value)| (*value).to_owned())
+            },
+            &|path| {
+                files
+                    .iter()
+                    .find(|(known, _)| Path::new(known) == path)
+                    .map(|(_, value)| value.clone())
+            },
+            &|path| sockets.iter().any(|known| Path::new(known) == path),
+        )
+        .map(|address| address.0)
+        .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_engine_is_where_the_docker_command_finds_it() {
+        // Docker keeps a context below the SHA-256 of its name.
+        let digest: String = Sha256::digest(b"remote")
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let meta = format!("/h/.docker/contexts/meta/{digest}/meta.json");
+        let context = [
+            ("/h/.docker/config.json", json!({"currentContext": "remote"})),
+            (
+                meta.as_str(),
+                json!({"Endpoints": {"docker": {"Host": "unix:///run/user/1/docker.sock"}}}),
+            ),
+        ];
+        let home = ("HOME", "/h");
+        for (env, sockets, expected) in [
+            (vec![], vec![], "unix:///var/run/docker.sock"),
+            (
+                vec![("DOCKER_HOST", "tcp://10.0.0.1:2375"), home],
+                vec![],
+                "tcp://10.0.0.1:2375",
+            ),
+            (vec![home], vec![], "unix:///run/user/1/docker.sock"),
+            (
+                vec![("DOCKER_CONTEXT", "default"), home],
+                vec![],
+                "unix:///var/run/docker.sock",
+            ),
+            (
+                vec![("HOME", "/other")],
+                vec!["/run/podman/podman.sock"],
+                "unix:///run/podman/podman.sock",
+            ),
+            (
+                vec![("XDG_RUNTIME_DIR", "/run/user/7")],
+                vec!["/run/user/7/podman/podman.sock"],
+                "unix:///run/user/7/podman/podman.sock",
+            ),
+        ] {
+            assert_eq!(located(&env, &context, &sockets).as_deref(), Ok(expected), "{env:?}");
+        }
+        for (env, words) in [
+            (vec![("DOCKER_HOST", "ssh://host")], "ssh -L"),
+            (
+                vec![("DOCKER_HOST", "tcp://host:2376"), ("DOCKER_TLS_VERIFY", "1")],
+                "plain TCP",
+            ),
+            (vec![("DOCKER_CONTEXT", "gone"), home], "docker context ls"),
+        ] {
+            assert!(located(&env, &context, &[]).unwrap_err().contains(words));
+        }
+    }
+
+    #[test]
+    fn refusals_have_a_reason_and_say_what_to_do() {
+        for (message, reason) in [
+            (
+                r#"could not select device driver "" with capabilities: [[gpu]]"#,
+                "no-gpu",
+            ),
+            (
+                r#"invalid mount config for type "bind": bind source path does not exist: /no"#,
+                "path-missing",
+            ),
+            (
+                r#"exec: "nope": executable file not found in $PATH: unknown"#,
+                "program-not-found",
+            ),
+            ("Bind for 0.0.0.0:80 failed: port is already allocated", "port-taken"),
+            ("network nope not found", "network-missing"),
+            ("No such image: a:b", "image-missing"),
+            ("Unknown runtime specified nvidia", "runtime-missing"),
+            ("something else", "engine-refused"),
+        ] {
+            let error = refusal("start", message);
+            assert_eq!(error.reason(), reason, "{message}");
+            assert!(error.to_string().contains(message));
+        }
+    }
+}

@@ -1,0 +1,102 @@
+"""The container engine under test, by its command. Only what a test made is ever touched."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+from support.processes import wait_for
+
+BUSYBOX = "slipway-test/busybox:1"
+PYTHON = "slipway-test/python:1"
+
+
+class Docker:
+    """The engine that the agent talks to."""
+
+    def run(self, *arguments: str, check: bool = True) -> str:
+        """`docker ARGUMENTS`; gives back what it prints."""
+        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120)
+        if check and done.returncode != 0:
+            raise RuntimeError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout.strip()
+
+    def require(self) -> None:
+        """Fails unless the engine and the images are there."""
+        for image in (BUSYBOX, PYTHON):
+            if subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode != 0:
+                raise RuntimeError(f"no engine with the image {image} answers; get one with: scripts/docker.sh start")
+
+    def inspect(self, container: str) -> dict[str, Any] | None:
+        done = subprocess.run(["docker", "container", "inspect", container], capture_output=True, text=True, timeout=60)
+        return json.loads(done.stdout)[0] if done.returncode == 0 else None
+
+    def containers(self, label: str, value: str) -> list[str]:
+        """The names of all containers, running or not, whose label ends in this value."""
+        listed = self.run("ps", "--all", "--filter", f"label={label}", "--format", "{{.Names}}").split()
+        found = [name for name in listed if (facts := self.inspect(name)) and facts["Config"]["Labels"].get(label, "").endswith(value)]
+        return sorted(found)
+
+    def of_run(self, run: str) -> dict[str, Any] | None:
+        """The container of a run, if it is there."""
+        names = self.containers("slipway.run", run)
+        return self.inspect(names[0]) if names else None
+
+    def wait_running(self, run: str, seconds: float = 60) -> dict[str, Any]:
+        """The container of a run once it runs."""
+        return wait_for(
+            lambda: (found := self.of_run(run)) and found["State"]["Running"] and found, f"the container of run {run} to run", seconds
+        )
+
+
+class EngineProxy:
+    """The engine at a socket of its own, which can go away and come back."""
+
+    def __init__(self, path: Path, engine: str = "/var/run/docker.sock") -> None:
+        self.path = path
+        self.engine = engine
+        self.listener: socket.socket | None = None
+        self.open: set[socket.socket] = set()
+        self.start()
+
+    def start(self) -> None:
+        self.path.unlink(missing_ok=True)
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(self.path))
+        self.listener.listen()
+        threading.Thread(target=self._accept, args=(self.listener,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Breaks every connection and takes no new one; the socket stays, as that of a dead engine."""
+        if self.listener:
+            self.listener.shutdown(socket.SHUT_RDWR)
+            self.listener.close()
+            self.listener = None
+        for connection in list(self.open):
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            upstream = socket.socket(socket.AF_UNIX)
+            upstream.connect(self.engine)
+            self.open |= {client, upstream}
+            for source, sink in ((client, upstream), (upstream, client)):
+                threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
+
+    def _copy(self, source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                sink.sendall(data)
+        with contextlib.suppress(OSError):
+            sink.shutdown(socket.SHUT_WR)
+        self.open.discard(source)
