@@ -276,6 +276,16 @@ async fn whoever_pops_an_item_cannot_read_its_authors_other_entities_with_the_ru
         let made = json!({"input": {"entityName": "author", "name": project}});
         server.official(&author, "CreateProject", made).await.data();
     }
+    let own_queue = json!({
+        "entityName": "author", "projectName": "own", "queueName": "hidden", "resourceType": "local-container",
+        "resourceConfig": "{}", "prioritizationMode": "V0",
+    });
+    server.official(&author, "UpsertRunQueue", own_queue).await.data();
+    let hidden = "{ project(name: \"own\", entityName: \"author\") { runQueues { name defaultResourceConfigID } \
+                  runQueue(name: \"hidden\") { name } } }";
+    let queues = server.graphql(&author, hidden, json!({})).await.data()["project"].clone();
+    assert_eq!(queues["runQueue"]["name"], "hidden");
+    let config = queues["runQueues"][0]["defaultResourceConfigID"].clone();
     let spec = json!({"job": "author/code/train:latest", "entity": "author", "project": "own"});
     let push = json!({
         "entityName": "team", "projectName": "model-registry", "queueName": "q", "runSpec": spec.to_string(),
@@ -314,6 +324,14 @@ async fn whoever_pops_an_item_cannot_read_its_authors_other_entities_with_the_ru
         assert_eq!(answer["project"].is_object(), project_seen, "{entity}/{project_name}");
         assert_eq!(answer["entity"].is_object(), entity_seen, "{entity}");
     }
+    let answer = server.graphql(key, hidden, json!({})).await.data();
+    assert_eq!(answer["project"], json!({"runQueues": [], "runQueue": null}));
+    let revision = "query($i: ID!) { entity(name: \"author\") { defaultResourceConfig(id: $i) { config } } }";
+    let variables = json!({"i": config});
+    let seen = server.graphql(&author, revision, variables.clone()).await.data();
+    assert!(seen["entity"]["defaultResourceConfig"].is_object());
+    let unseen = server.graphql(key, revision, variables).await.data();
+    assert_eq!(unseen["entity"]["defaultResourceConfig"], json!(null));
     let own_run = json!({"entity": "author", "project": "own", "name": "r1"});
     server.official(key, "UpsertBucket", own_run).await.data();
 }

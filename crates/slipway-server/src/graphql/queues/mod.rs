@@ -75,19 +75,25 @@ impl QueueQuery {
     }
 }
 
-/// The queues of a project.
+/// The queues of a project, for those who see its entity: a job that sees only the project does not.
 pub(crate) struct ProjectQueues(pub(crate) Arc<slipway_store::projects::Project>);
 
 #[Object]
 impl ProjectQueues {
     /// Every queue of the project, by name.
     async fn run_queues(&self, ctx: &Context<'_>) -> Result<Vec<RunQueue>> {
+        if !access::can_read_entity(ctx.principal(), &self.0.entity) {
+            return Ok(Vec::new());
+        }
         let queues = ctx.store().queues(&self.0.entity, Some(&self.0.name)).await?;
         Ok(queues.into_iter().map(RunQueue::new).collect())
     }
 
     /// One queue; null if there is none.
     async fn run_queue(&self, ctx: &Context<'_>, name: String) -> Result<Option<RunQueue>> {
+        if !access::can_read_entity(ctx.principal(), &self.0.entity) {
+            return Ok(None);
+        }
         let queue = ctx.store().queue(&self.0.entity, &self.0.name, &name).await?;
         Ok(queue.map(RunQueue::new))
     }
@@ -103,7 +109,7 @@ impl EntityQueues {
         let Ok(id) = id.parse::<RevisionId>() else {
             return Ok(None);
         };
-        if id.entity != self.0.id {
+        if id.entity != self.0.id || !access::can_read_entity(ctx.principal(), &self.0.name) {
             return Ok(None);
         }
         Ok(ctx.store().revision(id).await?.map(DefaultResourceConfig))

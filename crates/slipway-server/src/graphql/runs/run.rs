@@ -352,14 +352,18 @@ impl Run {
         ArtifactConnection::page(rows, first, after.as_deref())
     }
 
-    /// Artifact versions that the run used.
+    /// Artifact versions that the run used, as far as the caller may see their projects.
     async fn input_artifacts(
         &self,
         ctx: &Context<'_>,
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<ArtifactConnection> {
-        let rows = ctx.store().used_artifacts(&self.0.name).await?;
+        let mut rows = ctx.store().used_artifacts(&self.0.name).await?;
+        rows.retain(|artifact| {
+            let collection = &artifact.collection;
+            access::can_read_project(ctx.principal(), &collection.entity, &collection.project)
+        });
         ArtifactConnection::page(rows, first, after.as_deref())
     }
 }
