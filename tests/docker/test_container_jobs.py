@@ -292,3 +292,9 @@ def test_a_code_job_needs_an_image(client: Client, queue_name: str, start_agent:
     ).ok()
     item = push(client.user, queue_name, {"job": f"alice/proj/job-{queue_name}:latest"})
     assert "local-process" in failed(client.user, item, "needs-image")
+
+
+def test_an_agent_without_an_engine_says_so(client: Client, queue_name: str, start_agent: StartAgent, tmp_path: Path) -> None:
+    queues.create(client.user, queue_name, resource="local-container")
+    start_agent(queue_name, env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
+    assert "install Docker or podman" in failed(client.user, push(client.user, queue_name, shell("true")), "no-engine")

@@ -477,3 +477,28 @@ fn any_value() -> impl Strategy<Value = Value> {
         Just(Value::Null),
     ]
 }
+
+#[test]
+fn the_manual_lists_every_option_as_the_table_has_it() {
+    let manual = include_str!("../../../../docs/docker.md");
+    for option in OPTIONS {
+        let letter = option.short.map(|letter| format!("`{letter}`"));
+        let aliases = option.aliases.iter().map(|alias| format!("`{alias}`"));
+        let also: Vec<String> = letter.into_iter().chain(aliases).collect();
+        let row = format!(
+            "| `{}` | {} | {} | {} | {} |\n",
+            option.name,
+            also.join(", "),
+            option.shape.written(),
+            if option.submitter { "yes" } else { "" },
+            option.help
+        );
+        assert!(manual.contains(&row), "docs/docker.md lacks this row:\n{row}");
+    }
+    let options = manual.split("\n## Options\n").nth(1).unwrap_or_default();
+    assert_eq!(
+        options.matches("\n| `").count(),
+        OPTIONS.len(),
+        "docs/docker.md lists something else besides"
+    );
+}

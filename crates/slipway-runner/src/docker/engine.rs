@@ -116,6 +116,22 @@ impl Engine {
         self.docker.get_or_try_init(connect).await.map_err(Trouble::from)
     }
 
+    /// Refuses where no engine was ever seen and there is no socket: waiting would not end.
+    pub(super) fn require(&self) -> Result<(), RunnerError> {
+        let path = self.address.0.strip_prefix("unix://").map(Path::new);
+        match path.filter(|path| !self.docker.initialized() && !path.exists()) {
+            None => Ok(()),
+            Some(path) => Err(RunnerError::Refused {
+                reason: "no-engine",
+                message: format!(
+                    "this agent's machine has no container engine: there is no socket `{}`; install Docker or podman, \
+                     or set DOCKER_HOST",
+                    path.display()
+                ),
+            }),
+        }
+    }
+
     /// The failure that an engine which is away makes.
     pub(super) fn away(&self, message: String) -> RunnerError {
         RunnerError::Unavailable {

@@ -8,6 +8,7 @@
 //! The target never restarts a container, never removes one whose outcome was not asked to be
 //! forgotten, and never touches one that lacks its labels.
 
+mod calls;
 mod credentials;
 mod engine;
 mod output;
@@ -22,16 +23,15 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, NetworkConnectRequest};
-use bollard::query_parameters::{
-    CreateContainerOptions, ListContainersOptions, RemoveContainerOptions, StopContainerOptions,
-};
+use bollard::models::{ContainerInspectResponse, ContainerState};
+use bollard::query_parameters::{CreateContainerOptions, ListContainersOptions, StopContainerOptions};
 use serde::{Deserialize, Serialize};
 use slipway_model::Millis;
 use slipway_model::docker_options::{self, Lookup};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
+use self::calls::{connect, created_only, identity, inspect, labels, patiently, remove, stop};
 use self::engine::{Engine, Trouble};
 use self::output::{Follower, Progress};
 use self::relay::Relays;
@@ -635,6 +635,7 @@ impl Runner for DockerRunner {
         Box::pin(async move {
             let container = self.container(workload)?;
             let engine = self.engine()?;
+            engine.require()?;
             let credentials = credentials::find(self.inner.config.as_deref(), &container.image).await;
             patiently("pull an image", || {
                 pull::ensure(engine, &container, credentials.clone())
@@ -702,110 +703,6 @@ enum Created {
     New,
     /// It was there already, and has been started.
     Ran,
-}
-
-/// Repeats a call until the engine answers.
-async fn patiently<T, F>(action: &str, call: impl Fn() -> F) -> Result<T, RunnerError>
-where
-    F: Future<Output = Result<T, RunnerError>>,
-{
-    let mut said = false;
-    loop {
-        match call().await {
-            Err(error) if error.is_away() => {
-                if !std::mem::replace(&mut said, true) {
-                    tracing::warn!(%error, action, "trying again until it answers");
-                }
-                tokio::time::sleep(AGAIN).await;
-            }
-            other => {
-                if said {
-                    tracing::info!(action, "the engine answers again");
-                }
-                return other;
-            }
-        }
-    }
-}
-
-async fn inspect(engine: &Engine, name: &str) -> Result<Option<ContainerInspectResponse>, RunnerError> {
-    let found = match engine.docker().await {
-        Ok(docker) => docker.inspect_container(name, None).await.map_err(Trouble::from),
-        Err(trouble) => Err(trouble),
-    };
-    match found {
-        Ok(found) => Ok(Some(found)),
-        Err(trouble) if trouble.status() == 404 => Ok(None),
-        Err(trouble) => Err(engine.failure("look at a container", trouble)),
-    }
-}
-
-async fn remove(engine: &Engine, name: &str, force: bool) -> Result<(), RunnerError> {
-    let options = RemoveContainerOptions {
-        // As `docker run --rm` does: volumes without a name go with their container.
-        v: true,
-        force,
-        ..RemoveContainerOptions::default()
-    };
-    let removed = match engine.docker().await {
-        Ok(docker) => docker
-            .remove_container(name, Some(options))
-            .await
-            .map_err(Trouble::from),
-        Err(trouble) => Err(trouble),
-    };
-    match removed {
-        Err(trouble) if trouble.status() == 404 => Ok(()),
-        other => other.map_err(|trouble| engine.failure("remove a container", trouble)),
-    }
-}
-
-async fn stop(engine: &Engine, name: &str, options: StopContainerOptions) -> Result<(), RunnerError> {
-    let stopped = match engine.docker().await {
-        Ok(docker) => docker.stop_container(name, Some(options)).await.map_err(Trouble::from),
-        Err(trouble) => Err(trouble),
-    };
-    match stopped {
-        Err(trouble) if trouble.status() == 404 => Ok(()),
-        other => other.map_err(|trouble| engine.failure("stop a container", trouble)),
-    }
-}
-
-async fn connect(engine: &Engine, name: &str, network: &docker_options::FurtherNetwork) -> Result<(), RunnerError> {
-    let endpoint = serde_json::from_value(serde_json::Value::Object(network.endpoint.clone()));
-    let request = NetworkConnectRequest {
-        container: name.to_owned(),
-        endpoint_config: endpoint.ok(),
-    };
-    let connected = match engine.docker().await {
-        Ok(docker) => docker
-            .connect_network(&network.name, request)
-            .await
-            .map_err(Trouble::from),
-        Err(trouble) => Err(trouble),
-    };
-    match connected {
-        // An earlier call had its effect and lost its answer.
-        Err(Trouble::Answer { message, .. }) if message.contains("already exists in network") => Ok(()),
-        Err(Trouble::Answer { message, .. }) => Err(engine::refusal("start", &message)),
-        other => other.map_err(|trouble| engine.failure("connect a network", trouble)),
-    }
-}
-
-fn labels(found: &ContainerInspectResponse) -> Option<&HashMap<String, String>> {
-    found.config.as_ref()?.labels.as_ref()
-}
-
-fn identity(found: &ContainerInspectResponse) -> Option<(WorkloadId, BTreeMap<String, String>)> {
-    request::identify(labels(found)?)
-}
-
-/// Whether a container was never started.
-fn created_only(found: &ContainerInspectResponse) -> bool {
-    found
-        .state
-        .as_ref()
-        .is_some_and(|state| state.status == Some(ContainerStateStatusEnum::CREATED))
 }
 
 /// How a container ended. Engines report a signal as shells do.

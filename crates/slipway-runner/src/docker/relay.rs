@@ -174,12 +174,19 @@ impl Relays {
             tracing::warn!("the queue's `network` is `none`: the job does not reach the server");
             return Ok(());
         }
-        let network = match mode.as_str() {
-            "" | "default" => "bridge",
-            other if other.starts_with("container:") => "bridge",
-            other => other,
+        let networks = match mode.as_str() {
+            // What docker and podman call the network of containers that name none.
+            "" | "default" => vec!["bridge", "podman"],
+            other if other.starts_with("container:") => vec!["bridge", "podman"],
+            other => vec![other],
         };
-        let reached = match bridge(engine, network).await? {
+        let mut found = None;
+        for network in networks {
+            if found.is_none() {
+                found = bridge(engine, network).await?;
+            }
+        }
+        let reached = match found {
             Some(bridge) => self
                 .relay(server, &bridge)
                 .await
@@ -244,7 +251,7 @@ async fn bridge(engine: &Engine, network: &str) -> Result<Option<Bridge>, Runner
     };
     match found {
         Ok(found) => Ok(bridge_of(&found)),
-        // Podman's first network has another name; a missing one is reported when the container starts.
+        // A network that is missing is reported when the container starts.
         Err(Trouble::Answer { status: 404, .. }) => Ok(None),
         Err(trouble) => Err(engine.failure("look at a network", trouble)),
     }

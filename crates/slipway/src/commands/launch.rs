@@ -103,10 +103,8 @@ pub(crate) struct LaunchArgs {
 /// Puts a job on a queue.
 pub(crate) async fn run(args: LaunchArgs, context: &Context) -> Result<ExitCode> {
     let Some(queue) = args.queue.clone() else {
-        return Err(Error::usage(
-            "launching without a queue needs the Docker target, which this version does not have",
-        )
-        .with_hint("name a queue with `--queue`; `slipway queue list` shows yours, `slipway up` makes one"));
+        return Err(Error::usage("this version launches onto queues only")
+            .with_hint("name a queue with `--queue`; `slipway queue list` shows yours, `slipway up` makes one"));
     };
     refuse_unsupported(&args)?;
     let config = match &args.config {
