@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -15,7 +16,8 @@ from support import queues
 from support.agent import Agent
 from support.client import Client
 from support.docker import BUSYBOX, PYTHON, Docker
-from support.processes import wait_for
+from support.processes import slipway_binary, wait_for
+from support.registry import Registry
 from support.server import User
 
 StartAgent = Callable[..., Agent]
@@ -298,3 +300,44 @@ def test_an_agent_without_an_engine_says_so(client: Client, queue_name: str, sta
     queues.create(client.user, queue_name, resource="local-container")
     start_agent(queue_name, env={"DOCKER_HOST": f"unix://{tmp_path}/none.sock"})
     assert "install Docker or podman" in failed(client.user, push(client.user, queue_name, shell("true")), "no-engine")
+
+
+def test_a_launch_without_a_queue_runs_here_and_ends_as_the_job_does(client: Client, docker: Docker) -> None:
+    """J03."""
+    here = [slipway_binary(), "launch", "-e", "alice", "-p", "proj"]
+    done = client.run(*here, "-d", BUSYBOX, "-E", "sh -c 'echo printed; exit 3'")
+    assert done.code == 3 and done.output.startswith("printed\n"), done.output
+    run = client.run(*here, "-d", PYTHON, "-E", "python", "-c", json.dumps({"overrides": {"args": ["-c", TRAIN, "--lr", "0.5"]}}))
+    assert run.code == 0, run.output
+    assert run.output.startswith("first line\n")
+    missing = client.run(*here, "-d", "slipway-test/absent:1", "-R", '{"local-container": {"pull": "never"}}')
+    assert missing.code == 1 and "No such image" in missing.output, missing.output
+    assert docker.containers("slipway.scope", client.user.base_url) == []
+
+
+@pytest.mark.parametrize("how", ["written", "helper"])
+def test_registries_are_asked_with_dockers_own_credentials(
+    client: Client, queue_name: str, start_agent: StartAgent, tmp_path: Path, how: str
+) -> None:
+    registry = Registry("alice", "word")
+    config = tmp_path / "docker"
+    config.mkdir()
+    env = {"DOCKER_CONFIG": str(config)}
+    spec = {"docker": {"docker_image": f"{registry.host}/team/image:1"}}
+    try:
+        queues.create(client.user, queue_name, resource="local-container")
+        start_agent(queue_name, env=env | {"PATH": f"{config}:{os.environ['PATH']}"})
+        assert "docker login" in failed(client.user, push(client.user, queue_name, spec), "registry-unauthorised")
+        if how == "written":
+            auth = base64.b64encode(b"alice:word").decode()
+            content: dict[str, Any] = {"auths": {registry.host: {"auth": auth}}}
+        else:
+            content = {"credHelpers": {registry.host: "test"}}
+            helper = config / "docker-credential-test"
+            helper.write_text('#!/bin/sh\n[ "$1 $(cat)" = "get %s" ] && echo \'{"Username": "alice", "Secret": "word"}\'\n' % registry.host)
+            helper.chmod(0o755)
+        (config / "config.json").write_text(json.dumps(content))
+        # Let in, the agent learns that there is no such image.
+        failed(client.user, push(client.user, queue_name, spec), "image-not-found")
+    finally:
+        registry.stop()

@@ -61,8 +61,18 @@ pub(crate) fn job_environment(facts: JobFacts<'_>, limit: usize) -> Vec<(String,
     if facts.attempt > 1 || spec.resume_count() > 0 {
         variables.set("WANDB_RESUME", "allow");
     }
-    variables.set("WANDB_LAUNCH_QUEUE_NAME", facts.queue);
-    variables.set("WANDB_LAUNCH_QUEUE_ENTITY", facts.queue_entity);
+    variables.set_if(
+        "WANDB_LAUNCH_QUEUE_NAME",
+        Some(facts.queue)
+            .filter(|queue| !queue.is_empty())
+            .and(Some(facts.queue)),
+    );
+    variables.set_if(
+        "WANDB_LAUNCH_QUEUE_ENTITY",
+        Some(facts.queue)
+            .filter(|queue| !queue.is_empty())
+            .and(Some(facts.queue_entity)),
+    );
     variables.set("WANDB_LAUNCH_TRACE_ID", facts.handle);
     variables.set_json("WANDB_CONFIG", &overrides.run_config);
     variables.set_json("WANDB_LAUNCH_FILE_OVERRIDES", &overrides.files);

@@ -14,6 +14,7 @@ mod environment;
 mod error;
 mod failpoint;
 mod health;
+mod here;
 mod item;
 mod options;
 mod patience;
@@ -27,5 +28,6 @@ mod targets;
 
 pub use check::{Check, CheckReport};
 pub use error::AgentError;
+pub use here::HereError;
 pub use options::AgentOptions;
 pub use service::{Agent, End, Handle};

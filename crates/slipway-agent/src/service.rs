@@ -21,6 +21,7 @@ use crate::check::{CheckReport, Target, check};
 use crate::core::{Action, Core, Ending, Event, Lease, Waiting, Wish};
 use crate::error::AgentError;
 use crate::health::Vitals;
+use crate::here::{self, HereError};
 use crate::item::plan::workload_id;
 use crate::item::{ItemTask, Order, Shared, give_back};
 use crate::options::AgentOptions;
@@ -126,6 +127,21 @@ impl Agent {
             });
         }
         check(&self.options, &self.client, &targets).await
+    }
+
+    /// Runs one launch spec on this machine, without a queue, to its end. `print` gets the output as it
+    /// comes; once `interrupted` resolves, the job is stopped.
+    ///
+    /// # Errors
+    /// [`HereError`]. Nothing of the job is left behind.
+    pub async fn launch_here(
+        &self,
+        spec: serde_json::Value,
+        entity: &str,
+        print: impl FnMut(&[u8]),
+        interrupted: impl Future<Output = ()>,
+    ) -> Result<slipway_runner::Exit, HereError> {
+        here::launch(&self.options, &self.client, spec, entity, print, interrupted).await
     }
 
     /// Serves the queues until the handle, the server or an error ends it. Waits for a server that

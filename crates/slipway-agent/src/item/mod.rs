@@ -92,7 +92,7 @@ pub(crate) struct Shared {
 }
 
 /// Why preparation ended without a workload.
-enum Halt {
+pub(crate) enum Halt {
     /// The lease is over; there is nothing to say.
     Gone,
     /// The item ends here.
@@ -468,7 +468,7 @@ async fn stopped(orders: &mut watch::Receiver<Order>) -> Halt {
 }
 
 /// Everything between acknowledgement and start: source, macros, variables, image.
-async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> Result<Workload, Halt> {
+pub(crate) async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> Result<Workload, Halt> {
     // With a run key the source is fetched as the author, who may not read what the agent may.
     let reader = match &plan.run_key {
         Some(key) => Client::new(ClientOptions::new(

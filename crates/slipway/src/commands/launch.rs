@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
+use slipway_model::agent_config::{AgentConfig, ProcessTarget, ResourceArgsPolicy};
 use slipway_model::priority::Priority;
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_model::template::TemplateVariables;
@@ -11,6 +12,7 @@ use slipway_wire::queue::{Push, Pushed};
 
 use super::item::priority;
 use super::job::{CodeJob, create_for_launch};
+use super::launch_agent::{default_state_directory, new_agent};
 use super::wait::{Waited, wait};
 use crate::context::{Context, EntityArgs, ProjectArgs, non_empty};
 use crate::exit::{Error, Result};
@@ -26,7 +28,8 @@ use crate::shell;
   slipway launch -j train -p first -q gpu
   slipway launch -j team/first/train:v3 -q gpu --wait -c '{\"overrides\": {\"run_config\": {\"lr\": 0.1}}}'
   slipway launch -u . -E \"python train.py\" -p first -q gpu -P high -v gpus=2
-  slipway launch -d registry.example.com/train:v1 -p first -q gpu --dry-run")]
+  slipway launch -d registry.example.com/train:v1 -p first -q gpu --dry-run
+  slipway launch -d registry.example.com/train:v1 -p first        (here, in a container)")]
 pub(crate) struct LaunchArgs {
     /// A folder of code (or, later, a git repository) to make a job of; needs `--entry-point`
     #[arg(long, short, conflicts_with_all = ["job", "docker_image"], requires = "entry_point", value_name = "PATH")]
@@ -74,7 +77,7 @@ pub(crate) struct LaunchArgs {
     /// The value of a template variable; repeatable
     #[arg(long = "set-var", short = 'v', requires = "queue", value_name = "NAME=VALUE")]
     set_var: Vec<String>,
-    /// The queue; `default` without a name
+    /// The queue; `default` without a name. Left out: the job runs on this machine, at once
     #[arg(long, short, num_args = 0..=1, default_missing_value = "default", value_name = "QUEUE")]
     queue: Option<String>,
     /// critical, high, medium or low
@@ -100,11 +103,53 @@ pub(crate) struct LaunchArgs {
     wait: bool,
 }
 
+/// Runs a job on this machine, in a container unless `--resource` says otherwise, and waits for it.
+async fn run_here(args: LaunchArgs, context: &Context) -> Result<ExitCode> {
+    if args.run_async {
+        return Err(
+            Error::usage("`--async` needs a queue: nothing would look after the job")
+                .with_hint("name a queue with `--queue`, and see `slipway launch-agent`"),
+        );
+    }
+    refuse_unsupported(&args)?;
+    let config = match &args.config {
+        Some(config) => input::map(config, "--config")?,
+        None => json!({}),
+    };
+    let config = config.as_object().cloned().unwrap_or_default();
+    let entity = context.entity(&args.entity).await?;
+    let request = request(args.clone_flags()?, config, false, &entity, context).await?;
+    let spec = spec::build(request, &entity)?;
+    // Whoever starts it owns both the machine and the arguments.
+    let agent_config = AgentConfig {
+        resource_args_policy: ResourceArgsPolicy::Trust,
+        process: ProcessTarget {
+            enabled: true,
+            ..ProcessTarget::default()
+        },
+        ..AgentConfig::default()
+    };
+    let agent = new_agent(agent_config, context.client.clone(), default_state_directory()?, false)?;
+    let interrupted = async {
+        let _ = tokio::signal::ctrl_c().await;
+    };
+    let exit = agent
+        .launch_here(spec, &entity, output::bytes, interrupted)
+        .await
+        .map_err(|error| Error::failure(error.to_string()))?;
+    match exit.code() {
+        Some(0) => Ok(ExitCode::SUCCESS),
+        code => {
+            let code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
+            Err(Error::job_ended(code, format!("the job ended with code {code}")))
+        }
+    }
+}
+
 /// Puts a job on a queue.
 pub(crate) async fn run(args: LaunchArgs, context: &Context) -> Result<ExitCode> {
     let Some(queue) = args.queue.clone() else {
-        return Err(Error::usage("this version launches onto queues only")
-            .with_hint("name a queue with `--queue`; `slipway queue list` shows yours, `slipway up` makes one"));
+        return run_here(args, context).await;
     };
     refuse_unsupported(&args)?;
     let config = match &args.config {

@@ -251,7 +251,7 @@ fn agent_config(args: &LaunchAgentArgs, configuration: &Configuration) -> Result
     Ok((place, resolved))
 }
 
-fn default_state_directory() -> Result<PathBuf> {
+pub(crate) fn default_state_directory() -> Result<PathBuf> {
     let variable = |name: &str| {
         std::env::var_os(name)
             .filter(|value| !value.is_empty())

@@ -45,6 +45,12 @@ pub(crate) fn raw_aside(text: &str) -> Result<()> {
     written.map_err(|error| Error::failure(format!("cannot write to standard error: {error}")))
 }
 
+/// Prints a job's output as it is, at once. A reader that went away does not end the job.
+pub(crate) fn bytes(piece: &[u8]) {
+    let mut stdout = io::stdout().lock();
+    let _ = stdout.write_all(piece).and_then(|()| stdout.flush());
+}
+
 fn written(result: io::Result<()>) -> Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
