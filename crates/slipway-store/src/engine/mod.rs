@@ -1,10 +1,10 @@
 //! Threads that own database connections, and the small SQL surface that domain modules use.
 //!
 //! A job is a closure over [`Tx`]; it may run more than once (a PostgreSQL transaction that lost a
-//! race is retried), so it must not consume what it captures. On SQLite one writer thread per file
-//! takes the jobs that wait, runs each in its own savepoint, commits once, then answers: group
-//! commit. Readers run on connections of their own. On PostgreSQL every worker runs one job per
-//! transaction at READ COMMITTED; rows that a job reads and then changes are locked with
+//! race is retried, a group of SQLite's is if one of its jobs failed half-way), so it must not
+//! consume what it captures. On SQLite one writer thread per file takes the jobs that wait, runs
+//! them in one transaction, commits once, then answers: group commit. Readers run on connections of
+//! their own. On PostgreSQL every worker runs one job per transaction at READ COMMITTED; rows that a job reads and then changes are locked with
 //! [`Tx::for_update`]. Nothing is answered, and no watcher is told, before its commit.
 //!
 //! SQL is written once for both: `$1` parameters, `BIGINT`, `TEXT`, `DOUBLE PRECISION` and bytes,
@@ -369,6 +369,47 @@ mod tests {
             .unwrap();
         assert!(rows.is_empty());
         assert_eq!(store.write(Lane::Control, "test", insert).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_job_that_fails_half_way_takes_nobody_of_its_group_with_it() {
+        let (_dir, store) = open().await;
+        // The first holds the writer until all others wait, which makes them one group.
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let gate = store.write(Lane::Control, "test", move |_| {
+            held.recv().ok();
+            Ok(())
+        });
+        let jobs = (0..9_i64).map(|number| {
+            store.write(Lane::Control, "test", move |tx| {
+                if number % 4 == 1 {
+                    return Err(Error::Invalid("before".to_owned()));
+                }
+                let name = number.to_string();
+                tx.execute(
+                    "INSERT INTO settings (name, value) VALUES ($1, $2)",
+                    params![name, [1; 1]],
+                )?;
+                match number % 4 {
+                    2 => Err(Error::Invalid("half-way".to_owned())),
+                    3 => panic!("half-way"),
+                    _ => Ok(number),
+                }
+            })
+        });
+        let jobs = futures::future::join_all(jobs);
+        let open = async move { release.send(()).expect("the writer waits") };
+        let (_, answers, ()) = tokio::join!(gate, jobs, open);
+        let done: Vec<i64> = answers.into_iter().filter_map(Result::ok).collect();
+        assert_eq!(done, [0, 4, 8]);
+        let names = store
+            .read(Lane::Control, "test", |tx| {
+                tx.query("SELECT name FROM settings WHERE name < 'A' ORDER BY name", params![])
+            })
+            .await
+            .unwrap();
+        let names: Vec<String> = names.iter().map(|row| row.text(0).unwrap()).collect();
+        assert_eq!(names, ["0", "4", "8"]);
     }
 
     #[tokio::test]

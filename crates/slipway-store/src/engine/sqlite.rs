@@ -1,8 +1,8 @@
 //! SQLite: two files in a locked directory, one writer thread and several readers each.
 //!
 //! The writer commits in groups. It takes the job that waits longest, runs whatever else waits in
-//! the same transaction, each job in a savepoint of its own, commits once and answers all: one
-//! `fdatasync` then serves hundreds of requests. It never waits for a group to fill.
+//! the same transaction, commits once and answers all: one `fdatasync` then serves hundreds of
+//! requests. It never waits for a group to fill. A job that fails half-way is undone alone.
 
 use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -255,12 +255,18 @@ impl Writer {
         }
         let mut next = Some(first);
         while let Some(mut job) = next {
-            let usable = self.savepoint(job.as_mut(), &mut group);
+            let left = self.run_job(job.as_mut(), &mut group);
             group.jobs.push(job);
-            next = match usable {
-                Ok(()) if !group.is_full(begun) => inbox.take(),
-                Ok(()) => None,
-                Err(error) => return self.abandon(group, &error),
+            next = match left {
+                Left::Nothing if !group.is_full(begun) => inbox.take(),
+                Left::Nothing => None,
+                Left::Changes => match self.run_apart(group.jobs) {
+                    Ok(again) => {
+                        group = again;
+                        None
+                    }
+                    Err((again, error)) => return self.abandon(again, &error),
+                },
             };
         }
         for job in &group.jobs {
@@ -281,16 +287,56 @@ impl Writer {
         }
     }
 
-    /// Runs a job in a savepoint and undoes what it did if it fails. An error means that SQLite has
-    /// ended the whole transaction, as it does when the disk is full.
+    /// Runs a job in the group's transaction.
+    fn run_job(&self, job: &mut dyn Job, group: &mut Group) -> Left {
+        let before = self.connection.total_changes();
+        let mut tx = SqliteTx::new(&self.connection);
+        if job.run(&mut tx) {
+            group.take(tx);
+            return Left::Nothing;
+        }
+        // Nearly every job that fails does so before it changes anything: nobody else needs to know.
+        if self.connection.is_autocommit() || self.connection.total_changes() != before {
+            Left::Changes
+        } else {
+            Left::Nothing
+        }
+    }
+
+    /// Starts a group over with each job in a savepoint, because one of them failed half-way: what it
+    /// did is undone alone then. That costs every job two statements and copies of the pages that it
+    /// changes, which is why it is not done at once. An error means that SQLite has ended the whole
+    /// transaction, as it does when the disk is full.
+    fn run_apart(&self, jobs: Vec<Box<dyn Job>>) -> std::result::Result<Group, (Group, Error)> {
+        let mut group = Group {
+            jobs,
+            ..Group::default()
+        };
+        let mut jobs = std::mem::take(&mut group.jobs);
+        let done = self.restart().and_then(|()| {
+            jobs.iter_mut()
+                .try_for_each(|job| self.savepoint(job.as_mut(), &mut group))
+        });
+        group.jobs = jobs;
+        match done {
+            Ok(()) => Ok(group),
+            Err(error) => Err((group, error)),
+        }
+    }
+
+    fn restart(&self) -> Result<()> {
+        if !self.connection.is_autocommit() {
+            self.command("ROLLBACK")?;
+        }
+        self.command("BEGIN IMMEDIATE")
+    }
+
+    /// Runs a job in a savepoint and undoes what it did if it fails.
     fn savepoint(&self, job: &mut dyn Job, group: &mut Group) -> Result<()> {
         self.command("SAVEPOINT job")?;
         let mut tx = SqliteTx::new(&self.connection);
         if job.run(&mut tx) {
-            group.published |= tx.published;
-            group.events.append(&mut tx.events);
-            group.statements += tx.statements;
-            group.bytes += tx.bytes;
+            group.take(tx);
         } else if self.connection.is_autocommit() {
             return Err(Error::Unavailable(
                 "SQLite gave the transaction up; the disk may be full".to_owned(),
@@ -332,7 +378,22 @@ struct Group {
     events: Vec<Event>,
 }
 
+/// What a job that failed left in the transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    Changes,
+}
+
 impl Group {
+    /// Takes over what a job did.
+    fn take(&mut self, mut tx: SqliteTx<'_>) {
+        self.published |= tx.published;
+        self.events.append(&mut tx.events);
+        self.statements += tx.statements;
+        self.bytes += tx.bytes;
+    }
+
     fn is_full(&self, begun: Instant) -> bool {
         self.jobs.len() >= GROUP_JOBS
             || self.statements >= GROUP_STATEMENTS
