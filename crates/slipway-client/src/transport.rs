@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::fmt;
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -308,7 +309,7 @@ impl Client {
     }
 
     pub(crate) fn transport(&self, error: &reqwest::Error) -> Error {
-        if error.is_decode() || error.is_builder() {
+        if is_damaged(error) || error.is_builder() {
             return self.protocol(causes(error));
         }
         Error::Transport {
@@ -332,6 +333,21 @@ impl Client {
             sent: true,
         }
     }
+}
+
+/// Whether an answer came whole and yet cannot be unpacked. The HTTP client reports one that broke
+/// off in the same way, although that passes.
+fn is_damaged(error: &reqwest::Error) -> bool {
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::InvalidInput)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn parse_base(text: &str) -> Result<Url> {
@@ -403,6 +419,59 @@ mod tests {
     fn client(base: &str) -> Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         Client::new(ClientOptions::new(base, Some("secret-key".to_owned()))).unwrap()
+    }
+
+    /// Answers one connection with these bytes, and closes it.
+    async fn answer(bytes: &'static [u8]) -> String {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(bytes).await.unwrap();
+        });
+        format!("http://{address}")
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_breaks_off_passes_and_a_damaged_one_does_not() {
+        for (what, bytes, passing) in [
+            (
+                "half a body",
+                &b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf"[..],
+                true,
+            ),
+            (
+                "half the chunks",
+                b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\nhalf\r\n",
+                true,
+            ),
+            (
+                "half a gzip body",
+                b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 99\r\n\r\n\x1f\x8b\x08\x00\x00",
+                true,
+            ),
+            (
+                "no gzip body",
+                b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 12\r\n\r\nnot zipped!!",
+                false,
+            ),
+        ] {
+            let client = client(&answer(bytes).await);
+            let response = client
+                .signed(reqwest::Method::GET, "file")
+                .unwrap()
+                .send()
+                .await
+                .unwrap();
+            let error = client.transport(&response.bytes().await.unwrap_err());
+            assert_eq!(error.is_passing(), passing, "{what}: {error}");
+        }
     }
 
     #[test]
