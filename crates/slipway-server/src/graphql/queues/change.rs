@@ -2,7 +2,8 @@
 
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use serde_json::Value;
-use slipway_model::config::{parse_config, stored_config};
+use slipway_model::config::{parse_config, resource_args, stored_config};
+use slipway_model::docker_options;
 use slipway_model::id::{QueueId, RevisionId};
 use slipway_model::queue::{
     ExternalLinks, Prioritization, QUEUE_PROJECT, QueuePolicy, Resource, check_project_name, check_queue_name,
@@ -213,11 +214,19 @@ fn new_revision(
     variables
         .check_config(&stored)
         .map_err(|error| ApiError::bad(format!("the queue's configuration: {error}")))?;
-    let warnings = variables
+    let mut warnings: Vec<String> = variables
         .unused_in(&stored)
         .into_iter()
         .map(|name| format!("template variable `{name}` is not used in the configuration"))
         .collect();
+    if let Some(options) = resource_args(&stored, Resource::LocalContainer.as_str()) {
+        // Agents of another version may know more options.
+        warnings.extend(
+            docker_options::check_names(options)
+                .err()
+                .map(|error| error.to_string()),
+        );
+    }
     Ok(CheckedRevision {
         stored: NewRevision {
             resource,
