@@ -196,6 +196,8 @@ impl From<Error> for Trouble {
             Error::IOError { err } => Self::Away(err.to_string()),
             Error::HyperResponseError { err } => Self::Away(with_causes(&err)),
             Error::HyperLegacyError { err } => Self::Away(with_causes(&err)),
+            // Podman has states of its own between two of docker's, for a moment.
+            Error::JsonDataError { message, .. } => Self::Away(format!("its answer cannot be read: {message}")),
             other => Self::Answer {
                 status: 0,
                 message: other.to_string(),
