@@ -1,7 +1,5 @@
 //! The command as people and scripts use it: the real binary against a real server.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by a panic, in its helpers too")]
-
 mod support;
 
 use std::fs;
