@@ -1,7 +1,7 @@
 # What people type. Each target is one script under scripts/, which says what it does as it goes.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build demo test chaos bench lint
+.PHONY: help setup build demo test chaos fuzz bench lint
 
 help: ## Show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 10
@@ -21,6 +21,9 @@ test: ## Set up and run every check: format, lints, Rust tests, official client,
 
 chaos: ## Crash rounds of server and agent (ROUNDS=1000, SEED=…)
 	@ROUNDS=$(ROUNDS) SEED=$(SEED) scripts/chaos.sh
+
+fuzz: ## Fuzz every parser that a submitter reaches (SECONDS_EACH=60, TARGETS="graphql config")
+	@SECONDS_EACH=$(SECONDS_EACH) scripts/fuzz.sh $(TARGETS)
 
 bench: ## Measure the queue against its budgets and its peers (ARGS="--items 2000 --deep 20000 --agents 1000")
 	@bench/run.sh $(ARGS)
