@@ -20,12 +20,18 @@ const BATCH: usize = 1_000;
 /// How often the table is read without a hint, where others write to it too.
 const POLL: Duration = Duration::from_millis(500);
 
+/// How soon it is read once more after a hint; then ever less often, up to [`POLL`].
+const SOON: Duration = Duration::from_millis(1);
+
 /// A follower of the record.
 pub struct Tail {
     store: Store,
     feed: broadcast::Receiver<Arc<[Event]>>,
     hint: watch::Receiver<u64>,
     position: Position,
+    /// How long to wait for the next hint. PostgreSQL shows an event only when every transaction that
+    /// began before its own has ended, and not all of those give a hint when they do.
+    patience: Duration,
     /// Whether the table holds events that were not returned yet, as far as is known.
     behind: bool,
 }
@@ -44,6 +50,7 @@ impl Store {
             feed,
             hint,
             position: self.last_position().await?,
+            patience: POLL,
             behind: false,
         })
     }
@@ -62,10 +69,11 @@ impl Tail {
                 Dialect::Sqlite => self.read().await?,
                 Dialect::Postgres => {
                     if !self.behind {
-                        // A hint that does not come is no trouble: then it is time to look anyway.
-                        if let Ok(Err(_)) = timeout(POLL, self.hint.changed()).await {
-                            return Err(closed());
-                        }
+                        self.patience = match timeout(self.patience, self.hint.changed()).await {
+                            Ok(Ok(())) => SOON,
+                            Ok(Err(_)) => return Err(closed()),
+                            Err(_) => (self.patience * 2).min(POLL),
+                        };
                     }
                     self.hint.mark_unchanged();
                     self.read().await?
