@@ -4,6 +4,7 @@
 //! watches it: it has no item on the server, no lease and no second attempt.
 
 use std::future::Future;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use slipway_model::item::Failure;
@@ -71,6 +72,7 @@ pub(crate) async fn launch(
         managed: false,
     };
     let mut interrupted = std::pin::pin!(interrupted);
+    let mut gone = true;
     let ended = async {
         let prepared = tokio::select! {
             prepared = prepare(&shared, &item, &plan) => prepared,
@@ -85,13 +87,33 @@ pub(crate) async fn launch(
         let id = workload.id.clone();
         shared.runner.launch(workload).await?;
         let end = follow(&shared, &id, &mut print, interrupted).await;
-        shared.runner.remove(&id).await?;
+        let left = match &end {
+            Ok(_) => shared.runner.remove(&id).await,
+            Err(_) => give_up(&shared, &id).await,
+        };
+        if let Err(error) = left {
+            gone = false;
+            tracing::warn!(%error, job = %id, "what is left of the job could not be removed");
+        }
         end
     }
     .await;
-    // Only this process ever knew of it.
-    let _ = std::fs::remove_dir_all(&directory);
+    if gone {
+        // Only this process ever knew of it.
+        let _ = std::fs::remove_dir_all(&directory);
+    }
     ended
+}
+
+/// Ends a job that can be followed no longer, and removes it.
+async fn give_up(shared: &Shared, id: &WorkloadId) -> Result<(), RunnerError> {
+    let runner = &shared.runner;
+    let mut watch = runner.watch(id);
+    runner.stop(id, Duration::ZERO).await?;
+    while matches!(runner.status(id).await?, Status::Starting | Status::Running { .. }) {
+        watch.changed().await;
+    }
+    runner.remove(id).await
 }
 
 async fn follow(

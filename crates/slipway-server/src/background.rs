@@ -60,6 +60,10 @@ async fn dispatch(app: &App) {
             metrics::event_lag(app.now() - event.at);
             while let Err(error) = tell_holder(app, event).await {
                 back_off(&error).await;
+                if !matches!(error, Error::Unavailable(_)) {
+                    // It would be so for ever, and everybody else waits behind it.
+                    break;
+                }
             }
         }
         app.hub.publish(&events);

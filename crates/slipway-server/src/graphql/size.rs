@@ -16,6 +16,9 @@ use crate::ApiError;
 /// How deep brackets of any kind may nest.
 const MAX_NESTING: usize = 64;
 
+/// How many strings without an end a text may have. Each is looked through to the end of its line.
+const MAX_ENDLESS: usize = 16;
+
 /// How many selections a document may have, fragments expanded.
 const MAX_SELECTIONS: usize = 20_000;
 
@@ -24,7 +27,12 @@ const MAX_SELECTIONS: usize = 20_000;
 /// # Errors
 /// `BAD_USER_INPUT`.
 pub(super) fn check_text(text: &str) -> Result<()> {
-    if nesting(text) > MAX_NESTING {
+    let Some(nesting) = nesting(text) else {
+        return Err(ApiError::bad(format!(
+            "more than {MAX_ENDLESS} strings of the document have no end"
+        )));
+    };
+    if nesting > MAX_NESTING {
         return Err(ApiError::bad(format!(
             "the document nests brackets more than {MAX_NESTING} deep; pass large values as variables"
         )));
@@ -58,9 +66,9 @@ pub(super) fn check_document(document: &ExecutableDocument) -> Result<()> {
 }
 
 /// The deepest nesting of brackets outside strings and comments. What is not well formed may count
-/// for more than it is, never for less.
-fn nesting(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
+/// for more than it is, never for less. `None`: too many strings have no end.
+fn nesting(text: &str) -> Option<usize> {
+    let (mut depth, mut deepest, mut endless) = (0_usize, 0, 0);
     let mut rest = text.as_bytes();
     while let [byte, tail @ ..] = rest {
         rest = match byte {
@@ -77,32 +85,41 @@ fn nesting(text: &str) -> usize {
                 let end = tail.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
                 end.map_or(&[], |end| &tail[end..])
             }
-            b'"' => after_string(rest),
+            b'"' => match after_string(rest) {
+                Ok(after) => after,
+                Err(after) => {
+                    endless += 1;
+                    if endless > MAX_ENDLESS {
+                        return None;
+                    }
+                    after
+                }
+            },
             _ => tail,
         };
     }
-    deepest
+    Some(deepest)
 }
 
-/// What follows the string at the beginning of a text. One that has no end is passed over by its
-/// first quotes only, since the parser may take these for an empty string and go on.
-fn after_string(text: &[u8]) -> &[u8] {
+/// What follows the string at the beginning of a text. One that has no end is an error, and passed
+/// over by its first quotes only, since the parser may take these for an empty string and go on.
+fn after_string(text: &[u8]) -> std::result::Result<&[u8], &[u8]> {
     if let Some(content) = text.strip_prefix(b"\"\"\"") {
         let mut rest = content;
         while !rest.is_empty() {
             if let Some(after) = rest.strip_prefix(b"\"\"\"") {
-                return after;
+                return Ok(after);
             }
             rest = rest.strip_prefix(b"\\\"\"\"").unwrap_or(&rest[1..]);
         }
-        return &text[2..];
+        return Err(&text[2..]);
     }
     let mut rest = &text[1..];
     loop {
         rest = match rest {
-            [b'"', after @ ..] => return after,
+            [b'"', after @ ..] => return Ok(after),
             [b'\\', _, after @ ..] => after,
-            [] | [b'\n' | b'\r', ..] => return &text[1..],
+            [] | [b'\n' | b'\r', ..] => return Err(&text[1..]),
             [_, after @ ..] => after,
         };
     }
@@ -180,8 +197,15 @@ mod tests {
             ("\"{{\n\"", 2),
             ("\"{{\\", 2),
         ] {
-            assert_eq!(nesting(text), expected, "{text}");
+            assert_eq!(nesting(text), Some(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn strings_without_an_end_are_looked_through_a_few_times_only() {
+        let text = format!("\"{}", "\\\"".repeat(100_000));
+        assert_eq!(nesting(&text), None);
+        assert!(check_text(&text).unwrap_err().message.contains("have no end"));
     }
 
     #[test]

@@ -291,15 +291,20 @@ impl Writer {
     fn run_job(&self, job: &mut dyn Job, group: &mut Group) -> Left {
         let before = self.connection.total_changes();
         let mut tx = SqliteTx::new(&self.connection);
-        if job.run(&mut tx) {
+        let done = job.run(&mut tx);
+        if self.connection.is_autocommit() {
+            // SQLite has undone what the group did so far.
+            return Left::Changes;
+        }
+        if done {
             group.take(tx);
             return Left::Nothing;
         }
         // Nearly every job that fails does so before it changes anything: nobody else needs to know.
-        if self.connection.is_autocommit() || self.connection.total_changes() != before {
-            Left::Changes
-        } else {
+        if self.connection.total_changes() == before {
             Left::Nothing
+        } else {
+            Left::Changes
         }
     }
 

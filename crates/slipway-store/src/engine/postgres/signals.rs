@@ -150,13 +150,15 @@ impl Listener {
             .map_err(unavailable)?;
         let mut compared = Instant::now();
         while !self.closed.load(Ordering::Acquire) {
-            session
+            let told = session
                 .client
                 .notifications()
                 .timeout_iter(POLL)
                 .next()
                 .map_err(unavailable)?;
-            self.news.announce();
+            if told.is_some() {
+                self.news.announce();
+            }
             if compared.elapsed() >= CLOCK_INTERVAL {
                 self.offset.store(measure_offset(&mut session)?, Ordering::Relaxed);
                 compared = Instant::now();
