@@ -27,6 +27,10 @@ const CONTROL: &[(&str, &str)] = &[
         include_str!("../../migrations/control/V6__deleted_items.sql"),
     ),
     ("V7__held", include_str!("../../migrations/control/V7__held.sql")),
+    (
+        "V8__delivered",
+        include_str!("../../migrations/control/V8__delivered.sql"),
+    ),
 ];
 
 const RUN_DATA: &[(&str, &str)] = &[("V1__lines", include_str!("../../migrations/run_data/V1__lines.sql"))];

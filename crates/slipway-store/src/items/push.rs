@@ -50,7 +50,8 @@ fn known(tx: &mut dyn Tx, queue: QueueId, items: &[NewItem], now: Millis) -> Res
     );
     // SQLite keeps the order of a cross join: each record finds its push by the whole key.
     let sql = format!(
-        "SELECT r.place, p.item_id, p.at, COALESCE(i.delivered, 1), p.id FROM {records} AS r CROSS JOIN pushes AS p \
+        "SELECT r.place, p.item_id, p.at, CASE WHEN i.id IS NULL THEN CAST(1 AS BIGINT) ELSE p.delivered END, p.id \
+         FROM {records} AS r CROSS JOIN pushes AS p \
          LEFT JOIN items AS i ON i.entity_id = p.entity_id AND i.id = p.item_id \
          WHERE p.entity_id = $2 AND p.key_id = r.key_id AND p.token = r.token"
     );
@@ -148,7 +149,6 @@ pub(super) fn push(
                 false,
                 0_i64,
                 now,
-                !may_repeat,
                 item.revision.map(|revision| revision.number),
                 item.key_id,
                 &item.author,
@@ -166,7 +166,7 @@ pub(super) fn push(
             detail: detail.to_owned(),
         });
         if let Some(token) = token {
-            let row = params![queue.entity, item.key_id, &token.1, number, now].to_vec();
+            let row = params![queue.entity, item.key_id, &token.1, number, now, !may_repeat].to_vec();
             // Two items with one digest in one call are two items; the token names the first.
             if made.insert(token, id).is_none() {
                 tokens.push(row);
@@ -190,7 +190,6 @@ pub(super) fn push(
             ("stop_requested", Field::Int),
             ("preemptions", Field::Int),
             ("created_at", Field::Int),
-            ("delivered", Field::Int),
             ("revision_id", Field::Int),
             ("key_id", Field::Int),
             ("author", Field::Text),
@@ -217,6 +216,7 @@ pub(super) fn push(
             ("token", Field::Text),
             ("item_id", Field::Int),
             ("at", Field::Int),
+            ("delivered", Field::Int),
         ],
         &tokens,
     )?;
@@ -243,8 +243,8 @@ impl Store {
         self.write(Lane::Control, "mark-delivered", move |tx| {
             let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
             let sql = format!(
-                "UPDATE items SET delivered = 1 FROM {records} AS r \
-                 WHERE items.entity_id = r.entity_id AND items.id = r.id AND items.delivered = 0"
+                "UPDATE pushes SET delivered = 1 FROM {records} AS r \
+                 WHERE pushes.entity_id = r.entity_id AND pushes.item_id = r.id AND pushes.delivered = 0"
             );
             let list: Vec<[i64; 2]> = items.iter().map(|item| [item.entity, item.number]).collect();
             tx.execute(&sql, params![serde_json::json!(list).to_string()]).map(drop)

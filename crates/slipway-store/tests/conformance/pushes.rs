@@ -15,6 +15,7 @@ crate::cases!(
     pushes_of_one_key_at_the_same_moment_make_one_item,
     a_push_is_all_or_nothing,
     a_large_push_keeps_its_order,
+    noting_a_delivery_hides_no_item_from_agents,
 );
 
 fn keyed(key: &str) -> NewItem {
@@ -156,4 +157,18 @@ async fn a_large_push_keeps_its_order(bed: &Bed) {
     assert_eq!(last.rows[0].spec, r#"{"number":4999}"#);
     assert_eq!((last.rows[0].id, last.rows[0].state), (ids[4_999], ItemState::Pending));
     assert!(!last.more);
+}
+
+/// An agent pops when it hears of a push, which is when its answer is being delivered.
+async fn noting_a_delivery_hides_no_item_from_agents(bed: &Bed) {
+    let queue = bed.queue("q").await;
+    let queues = [queue];
+    let agent = bed.agent("a", &queues).await;
+    for round in 0..100 {
+        let item = bed.store.push(queue, vec![digested(round)], T0).await.unwrap()[0].id;
+        let delivered = bed.store.mark_delivered(vec![item]);
+        let (delivered, leased) = tokio::join!(delivered, bed.lease(agent, &queues, 1, T0));
+        delivered.unwrap();
+        assert_eq!(leased.len(), 1, "round {round}");
+    }
 }
