@@ -158,9 +158,10 @@ def test_stopping_a_run_interrupts_its_program(client: Client) -> None:
             import time
             import wandb
             run = wandb.init(project="proj", id="stopped")
-            open("started", "w").close()
-            for step in range(1000):
+            for step in range(5):
                 run.log({"step_i": step})
+            open("started", "w").close()
+            for _ in range(1000):
                 time.sleep(0.1)
             """
         )
@@ -177,8 +178,8 @@ def test_stopping_a_run_interrupts_its_program(client: Client) -> None:
             return run["id"] if run and run["state"] == "running" else None
 
         identifier = wait_for(running, "the run to start")
-        # The client interrupts once: inside its own `init` the interrupt would be lost.
-        wait_for((client.work / "started").exists, "the program to leave init")
+        # The client interrupts once: inside its own code the interrupt may be lost.
+        wait_for((client.work / "started").exists, "the program to leave the client's code")
         stopped = client.user.graphql("mutation Stop($id: ID!) { stopRun(input: {id: $id}) { success } }", {"id": identifier})
         assert stopped["stopRun"]["success"]
         output, _ = process.communicate(timeout=60)
