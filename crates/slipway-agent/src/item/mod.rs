@@ -21,6 +21,7 @@ use slipway_model::id::RunName;
 use slipway_model::item::Failure;
 use slipway_model::macros::{MacroContext, expand};
 use slipway_model::queue::QUEUE_PROJECT;
+use slipway_model::queue::Resource;
 use slipway_runner::{Exit, Runner, Status, Workload, WorkloadId};
 use slipway_wire::item::{Ack, ItemResult, LeasedItem, ReturnCause};
 use tokio::sync::{Notify, watch};
@@ -467,6 +468,13 @@ async fn stopped(orders: &mut watch::Receiver<Order>) -> Halt {
     }
 }
 
+/// What a submitter names, as one word of an option of `docker run`. Options are checked before their
+/// macros are expanded: a run's name must not lead a volume elsewhere or add a part to an option.
+fn word(text: &str) -> String {
+    text.replace(|c: char| !(c.is_alphanumeric() || matches!(c, '_' | '.' | '-')), "-")
+        .replace("..", "--")
+}
+
 /// Everything between acknowledgement and start: source, macros, variables, image.
 pub(crate) async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> Result<Workload, Halt> {
     // With a run key the source is fetched as the author, who may not read what the agent may.
@@ -482,13 +490,17 @@ pub(crate) async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> 
         .await
         .map_err(Failure::from)?;
     let args = plan.spec.resource_args(plan.resource.as_str()).unwrap_or(&Value::Null);
+    let word = |text: &str| match plan.resource {
+        Resource::LocalContainer => word(text),
+        _ => text.to_owned(),
+    };
     let context = MacroContext {
-        project_name: plan.run.project.clone(),
-        entity_name: plan.run.entity.clone(),
-        run_id: plan.run.run.clone(),
-        run_name: plan.spec.name().map(str::to_owned),
+        project_name: word(&plan.run.project),
+        entity_name: word(&plan.run.entity),
+        run_id: word(&plan.run.run),
+        run_name: plan.spec.name().map(word),
         image_uri: source.image.clone(),
-        author: plan.spec.author().map(str::to_owned),
+        author: plan.spec.author().map(word),
     };
     let resource_args = expand(
         args,
@@ -586,6 +598,25 @@ async fn attach_log(shared: &Shared, handle: &str, log: String) -> Vec<String> {
         Err(error) => {
             tracing::warn!(item = handle, %error, "the log of a failed job could not be uploaded");
             Vec::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_submitter_names_stays_one_word_of_an_option() {
+        for (text, expected) in [
+            ("train-7_b.1", "train-7_b.1"),
+            ("../etc", "---etc"),
+            ("a/b:c", "a-b-c"),
+            ("x,source=/", "x-source--"),
+            ("..", "--"),
+            ("学習 1", "学習-1"),
+        ] {
+            assert_eq!(word(text), expected);
         }
     }
 }

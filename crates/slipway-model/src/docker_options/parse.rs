@@ -211,6 +211,12 @@ pub(super) fn gpus(text: &str) -> Result<Option<Value>, String> {
             "count" if value == "all" => count = Some(-1),
             "count" => count = Some(integer(value).ok().filter(|n| *n >= -1).ok_or_else(|| wrong(value))?),
             "device" => devices.push(value.to_owned()),
+            // Such a device may be anything that the engine's owner has described, a disk too.
+            "driver" if value.eq_ignore_ascii_case("cdi") => {
+                return Err(format!(
+                    "`{part}`: name a device of the Container Device Interface with `device`"
+                ));
+            }
             "driver" => driver = value.to_owned(),
             "capabilities" if value == "gpu" => {}
             "capabilities" => capabilities.push(value.to_owned()),

@@ -246,7 +246,15 @@ fn gpus_are_a_number_all_or_devices() {
             "{text}"
         );
     }
-    for text in ["", "some", "device=", "2,device=0", "count=x", "-2"] {
+    for text in [
+        "",
+        "some",
+        "device=",
+        "2,device=0",
+        "count=x",
+        "-2",
+        "driver=cdi,device=a/b=c",
+    ] {
         assert!(read(&json!({"gpus": text})).is_err(), "{text}");
     }
 }

@@ -707,10 +707,11 @@ enum Created {
 
 /// How a container ended. Engines report a signal as shells do.
 fn cause(state: &ContainerState) -> ExitCause {
-    if state.oom_killed.unwrap_or(false) {
+    let code = i32::try_from(state.exit_code.unwrap_or(-1)).unwrap_or(-1);
+    // Engines note a kill of any process in the container; the job may have gone on without it.
+    if code == 137 && state.oom_killed.unwrap_or(false) {
         return ExitCause::OutOfMemory;
     }
-    let code = i32::try_from(state.exit_code.unwrap_or(-1)).unwrap_or(-1);
     match (code, state.error.as_deref()) {
         (126..=128, Some(why)) if !why.is_empty() => ExitCause::NotStarted(why.to_owned()),
         (129..=192, _) => ExitCause::Signal(code - 128),
@@ -762,6 +763,8 @@ mod tests {
             (state(137, false, ""), ExitCause::Signal(9)),
             (state(143, false, ""), ExitCause::Signal(15)),
             (state(137, true, ""), ExitCause::OutOfMemory),
+            (state(0, true, ""), ExitCause::Code(0)),
+            (state(1, true, ""), ExitCause::Code(1)),
             (state(255, false, ""), ExitCause::Code(255)),
             (
                 state(127, false, "no program"),
