@@ -68,6 +68,8 @@ def fire(world: World, failpoint: str, process: str) -> None:
     marker = world.directory / f"fired-{failpoint}"
     armed = {"SLIPWAY_FAILPOINT": failpoint, "SLIPWAY_FAILPOINT_FILE": str(marker)}
     if process == "server":
+        # An agent that finds nothing leases too: it comes back once there is something to lose.
+        world.agent.process.kill()
         world.restart_server(armed)
     else:
         world.restart_agent(armed)
@@ -88,6 +90,8 @@ def fire(world: World, failpoint: str, process: str) -> None:
         pusher.join()
     else:
         push()
+        if process == "server":
+            world.agent.process.start()
         wait_for(fired, f"{failpoint} to fire")
     world.revive()
     world.push(with_run=False)

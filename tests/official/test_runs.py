@@ -167,7 +167,13 @@ def test_stopping_a_run_interrupts_its_program(client: Client) -> None:
         )
     )
     process = subprocess.Popen(
-        [client.venv / "bin" / "python", script], cwd=client.work, env=client.env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        [client.venv / "bin" / "python", script],
+        cwd=client.work,
+        env=client.env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        # A shell lets what it starts in the background ignore interrupts, and the client's is one.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
         document = 'query { project(entityName: "alice", name: "proj") { run(name: "stopped") { id state } } }'
