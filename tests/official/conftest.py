@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import pytest
 
 from support.agent import Agent
 from support.client import Client
+from support.fixtures import alice, client, queue_name, server  # noqa: F401
 from support.server import Server, User
 
 TRAIN = """
@@ -26,32 +26,6 @@ TRAIN = """
         run.summary["lr_used"] = run.config.lr
         run.summary["foo"] = arguments.foo
 """
-
-counter = itertools.count(1)
-
-
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server")).start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture(scope="session")
-def alice(server: Server) -> User:
-    return server.admin
-
-
-@pytest.fixture
-def client(alice: User, tmp_path: Path) -> Client:
-    """The official client 0.31.0 in alice's hands."""
-    return Client(alice, tmp_path / "alice")
-
-
-@pytest.fixture
-def queue_name() -> str:
-    return f"queue-{next(counter)}"
-
 
 @pytest.fixture(scope="session")
 def code_job(alice: User, tmp_path_factory: pytest.TempPathFactory) -> str:

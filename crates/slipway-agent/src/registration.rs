@@ -1,9 +1,9 @@
 //! How an agent makes itself known.
 
-use sha2::{Digest as _, Sha256};
 use slipway_client::Client;
 use slipway_model::agent_config::AgentConfig;
 use slipway_model::queue::QUEUE_PROJECT;
+use slipway_runner::short_digest;
 use slipway_wire::agent::Registration;
 use slipway_wire::run::UpsertRun;
 
@@ -63,17 +63,7 @@ pub(crate) fn name_of_a_start(options: &AgentOptions, server: &str, entity: &str
 fn first_name(options: &AgentOptions, server: &str, entity: &str) -> String {
     let mut queues = options.config.queues.clone();
     queues.sort();
-    let mut hash = Sha256::new();
-    for part in [server, entity].into_iter().chain(queues.iter().map(String::as_str)) {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    let digest: String = hash
-        .finalize()
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = short_digest([server, entity].into_iter().chain(queues.iter().map(String::as_str)));
     let host: String = options
         .hostname
         .to_lowercase()

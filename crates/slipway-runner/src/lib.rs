@@ -11,6 +11,7 @@
 //! [`process`] runs jobs as processes of this machine, [`docker`] as containers of an engine. An agent
 //! that has several targets holds them as one, [`Targets`].
 
+mod digest;
 pub mod docker;
 mod error;
 pub mod process;
@@ -18,6 +19,7 @@ mod runner;
 mod targets;
 mod workload;
 
+pub use digest::short_digest;
 pub use error::RunnerError;
 pub use process::check_directory;
 pub use runner::{Reply, Runner, Watch};

@@ -148,28 +148,12 @@ fn jobs_are_made_of_code_and_images() {
     ] {
         fs::write(world.path("code").join(name), text).unwrap();
     }
-    let make = |name: &str| {
-        world.json(&[
-            "job",
-            "create",
-            "code",
-            "code",
-            "-p",
-            "p",
-            "-n",
-            name,
-            "-E",
-            "sh run.sh",
-            "-r",
-            "3.11",
-        ])
-    };
-    let made = make("train");
+    let made = world.create_job("train");
     assert_eq!(
         (&made["job"], &made["result"]),
         (&json!("admin/p/train:latest"), &json!("created"))
     );
-    assert_eq!(make("train")["result"], "unchanged");
+    assert_eq!(world.create_job("train")["result"], "unchanged");
     let image = world.json(&["job", "create", "image", "python:3.11", "-p", "p"]);
     assert_eq!(image["job"], "admin/p/job-python:latest");
     let described = world.json(&["job", "describe", "train", "-p", "p"]);

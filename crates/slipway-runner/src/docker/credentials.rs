@@ -33,6 +33,8 @@ enum Origin {
 /// The registry of an image, as docker's configuration names it.
 pub(super) fn registry(image: &str) -> &str {
     match image.split_once('/') {
+        // The hub's other names, which images may bear and the configuration does not.
+        Some(("docker.io" | "index.docker.io", _)) => HUB,
         Some((host, _)) if host.contains(['.', ':']) || host == "localhost" => host,
         _ => HUB,
     }
@@ -183,6 +185,8 @@ mod tests {
         for (image, expected) in [
             ("python:3.11", HUB),
             ("team/image", HUB),
+            ("docker.io/team/image", HUB),
+            ("index.docker.io/team/image", HUB),
             ("localhost/image", "localhost"),
             ("127.0.0.1:5000/a/b@sha256:00", "127.0.0.1:5000"),
             ("reg.example.com/team/image:1", "reg.example.com"),

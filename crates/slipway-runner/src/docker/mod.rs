@@ -18,7 +18,7 @@ mod request;
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::io::{self, Read as _, Seek as _};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -598,21 +598,6 @@ impl DockerRunner {
             }
         });
     }
-
-    fn output_now(&self, id: &WorkloadId, offset: u64, limit: usize) -> Result<Vec<u8>, RunnerError> {
-        let path = self.directory(id).file(directory::OUTPUT);
-        let read = || -> io::Result<Vec<u8>> {
-            let mut file = fs::File::open(&path)?;
-            file.seek(io::SeekFrom::Start(offset))?;
-            let mut bytes = Vec::new();
-            file.take(limit as u64).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        match read() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            other => other.map_err(RunnerError::io("read", &path)),
-        }
-    }
 }
 
 impl Runner for DockerRunner {
@@ -669,7 +654,7 @@ impl Runner for DockerRunner {
     }
 
     fn output<'a>(&'a self, id: &'a WorkloadId, offset: u64, limit: usize) -> Reply<'a, Result<Vec<u8>, RunnerError>> {
-        Box::pin(async move { self.output_now(id, offset, limit) })
+        Box::pin(async move { self.directory(id).output(offset, limit) })
     }
 
     fn remove<'a>(&'a self, id: &'a WorkloadId) -> Reply<'a, Result<(), RunnerError>> {

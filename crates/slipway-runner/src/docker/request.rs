@@ -4,10 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::ContainerCreateBody;
 use serde_json::{Value, json};
-use sha2::{Digest as _, Sha256};
 use slipway_model::docker_options::{ContainerRequest, FurtherNetwork, Pull};
 
-use crate::{RunnerError, Workload, WorkloadId};
+use crate::{RunnerError, Workload, WorkloadId, short_digest};
 
 /// The beginning of every label that the agent sets.
 const LABEL: &str = "slipway.";
@@ -139,17 +138,7 @@ pub(super) fn identify(labels: &HashMap<String, String>) -> Option<(WorkloadId, 
 /// A name for the workload's container: readable by the run, different for each attempt, and for each
 /// agent on an engine.
 fn container_name(workload: &Workload, scope: &str) -> String {
-    let mut hash = Sha256::new();
-    for part in [scope, workload.id.item()] {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    let digest: String = hash
-        .finalize()
-        .iter()
-        .take(4)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = short_digest([scope, workload.id.item()]);
     let run: String = workload
         .labels
         .get("run")

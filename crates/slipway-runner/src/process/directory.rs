@@ -15,7 +15,7 @@
 //! The pipes carry no information of their own, so a byte that is lost costs time and nothing else.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
@@ -23,6 +23,8 @@ use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, mkfifoat};
 use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+
+use crate::RunnerError;
 
 pub(crate) const SPEC: &str = "spec.json";
 pub(crate) const LOCK: &str = "lock";
@@ -100,6 +102,22 @@ impl JobDirectory {
                 .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Reads up to `limit` bytes of the job's output from an offset; nothing while there is none.
+    pub(crate) fn output(&self, offset: u64, limit: usize) -> Result<Vec<u8>, RunnerError> {
+        let path = self.file(OUTPUT);
+        let read = || -> io::Result<Vec<u8>> {
+            let mut file = File::open(&path)?;
+            file.seek(io::SeekFrom::Start(offset))?;
+            let mut bytes = Vec::new();
+            file.take(limit as u64).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        match read() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            other => other.map_err(RunnerError::io("read", &path)),
         }
     }
 

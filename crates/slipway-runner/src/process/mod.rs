@@ -16,7 +16,7 @@ mod survivors;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -243,21 +243,6 @@ impl ProcessRunner {
         fs::remove_dir_all(&trash).map_err(RunnerError::io("remove", &trash))
     }
 
-    fn output_now(&self, id: &WorkloadId, offset: u64, limit: usize) -> Result<Vec<u8>, RunnerError> {
-        let path = self.directory(id).file(directory::OUTPUT);
-        let read = || -> io::Result<Vec<u8>> {
-            let mut file = File::open(&path)?;
-            file.seek(io::SeekFrom::Start(offset))?;
-            let mut bytes = Vec::new();
-            file.take(limit as u64).read_to_end(&mut bytes)?;
-            Ok(bytes)
-        };
-        match read() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-            other => other.map_err(RunnerError::io("read", &path)),
-        }
-    }
-
     fn stop_now(&self, id: &WorkloadId, grace: Duration) -> Result<(), RunnerError> {
         let directory = self.directory(id);
         if !directory.path().exists() || directory.has(directory::EXIT) {
@@ -348,7 +333,7 @@ impl Runner for ProcessRunner {
     }
 
     fn output<'a>(&'a self, id: &'a WorkloadId, offset: u64, limit: usize) -> Reply<'a, Result<Vec<u8>, RunnerError>> {
-        Box::pin(async move { self.output_now(id, offset, limit) })
+        Box::pin(async move { self.directory(id).output(offset, limit) })
     }
 
     fn remove<'a>(&'a self, id: &'a WorkloadId) -> Reply<'a, Result<(), RunnerError>> {

@@ -9,6 +9,7 @@ use slipway_model::priority::Priority;
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_model::template::TemplateVariables;
 use slipway_wire::queue::{Push, Pushed};
+use tokio::signal::unix::{SignalKind, signal};
 
 use super::item::priority;
 use super::job::{CodeJob, create_for_launch};
@@ -103,6 +104,17 @@ pub(crate) struct LaunchArgs {
     wait: bool,
 }
 
+/// The launch config that the flags name, and the entity of the run.
+async fn basis(args: &LaunchArgs, context: &Context) -> Result<(Map<String, Value>, String)> {
+    refuse_unsupported(args)?;
+    let config = match &args.config {
+        Some(config) => input::map(config, "--config")?,
+        None => json!({}),
+    };
+    let config = config.as_object().cloned().unwrap_or_default();
+    Ok((config, context.entity(&args.entity).await?))
+}
+
 /// Runs a job on this machine, in a container unless `--resource` says otherwise, and waits for it.
 async fn run_here(args: LaunchArgs, context: &Context) -> Result<ExitCode> {
     if args.run_async {
@@ -111,13 +123,7 @@ async fn run_here(args: LaunchArgs, context: &Context) -> Result<ExitCode> {
                 .with_hint("name a queue with `--queue`, and see `slipway launch-agent`"),
         );
     }
-    refuse_unsupported(&args)?;
-    let config = match &args.config {
-        Some(config) => input::map(config, "--config")?,
-        None => json!({}),
-    };
-    let config = config.as_object().cloned().unwrap_or_default();
-    let entity = context.entity(&args.entity).await?;
+    let (config, entity) = basis(&args, context).await?;
     let request = request(args.clone_flags()?, config, false, &entity, context).await?;
     let spec = spec::build(request, &entity)?;
     // Whoever starts it owns both the machine and the arguments.
@@ -130,8 +136,17 @@ async fn run_here(args: LaunchArgs, context: &Context) -> Result<ExitCode> {
         ..AgentConfig::default()
     };
     let agent = new_agent(agent_config, context.client.clone(), default_state_directory()?, false)?;
+    // Nobody else knows of the job: it ends with whoever waits for it, however that ends.
+    let heed = |kind| signal(kind).map_err(|error| Error::failure(format!("cannot listen for signals: {error}")));
+    let mut interrupt = heed(SignalKind::interrupt())?;
+    let mut terminate = heed(SignalKind::terminate())?;
+    let mut hangup = heed(SignalKind::hangup())?;
     let interrupted = async {
-        let _ = tokio::signal::ctrl_c().await;
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
+        }
     };
     let exit = agent
         .launch_here(spec, &entity, output::bytes, interrupted)
@@ -151,13 +166,7 @@ pub(crate) async fn run(args: LaunchArgs, context: &Context) -> Result<ExitCode>
     let Some(queue) = args.queue.clone() else {
         return run_here(args, context).await;
     };
-    refuse_unsupported(&args)?;
-    let config = match &args.config {
-        Some(config) => input::map(config, "--config")?,
-        None => json!({}),
-    };
-    let config = config.as_object().cloned().unwrap_or_default();
-    let entity = context.entity(&args.entity).await?;
+    let (config, entity) = basis(&args, context).await?;
     let queue_entity = config
         .get("queue_entity")
         .and_then(Value::as_str)

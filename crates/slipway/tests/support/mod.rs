@@ -82,10 +82,8 @@ impl World {
         assert!(signed_in.status.success(), "{}", stderr(&signed_in));
     }
 
-    /// A job of code goes up and its definition comes back; an item of it is submitted.
-    pub(crate) fn round_trip(&self) {
-        fs::create_dir_all(self.path("code")).unwrap();
-        fs::write(self.path("code/run.sh"), "echo hi").unwrap();
+    /// Makes a code job of the folder `code`.
+    pub(crate) fn create_job(&self, name: &str) -> Value {
         self.json(&[
             "job",
             "create",
@@ -94,12 +92,19 @@ impl World {
             "-p",
             "p",
             "-n",
-            "train",
+            name,
             "-E",
             "sh run.sh",
             "-r",
             "3.11",
-        ]);
+        ])
+    }
+
+    /// A job of code goes up and its definition comes back; an item of it is submitted.
+    pub(crate) fn round_trip(&self) {
+        fs::create_dir_all(self.path("code")).unwrap();
+        fs::write(self.path("code/run.sh"), "echo hi").unwrap();
+        self.create_job("train");
         let described = self.json(&["job", "describe", "train", "-p", "p"]);
         assert_eq!(described["definition"]["source"]["entrypoint"], json!(["sh", "run.sh"]));
         self.json(&["queue", "create", "q", "-r", "local-process"]);
