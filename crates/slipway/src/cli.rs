@@ -38,7 +38,7 @@ enum Command {
     Up(commands::up::UpArgs),
     /// Keep an API key for a server
     Login(commands::login::LoginArgs),
-    /// Put a job on a queue
+    /// Put a job on a queue, or run it on this machine
     Launch(Box<commands::launch::LaunchArgs>),
     /// Run an agent that takes jobs from queues
     LaunchAgent(commands::launch_agent::LaunchAgentArgs),

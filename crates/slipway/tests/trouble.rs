@@ -92,6 +92,48 @@ fn up_starts_again_on_its_data_after_any_end_and_not_twice_at_once() {
     }
 }
 
+#[test]
+fn a_job_without_a_queue_ends_with_whoever_waits_for_it() {
+    use rustix::process::Signal;
+
+    let world = World::with_server();
+    fs::create_dir_all(world.path("code")).unwrap();
+    // The name appears with its content.
+    fs::write(
+        world.path("code/run.sh"),
+        "echo $$ >\"$1.new\"; mv \"$1.new\" \"$1\"; exec sleep 600",
+    )
+    .unwrap();
+    world.create_job("wait");
+    for signal in [Signal::INT, Signal::TERM, Signal::HUP] {
+        let note = world.path("pid");
+        let entry = format!("sh run.sh {}", note.display());
+        let mut launch = world.spawn(
+            &[
+                "launch",
+                "-j",
+                "admin/p/wait:latest",
+                "-p",
+                "p",
+                "-r",
+                "local-process",
+                "-E",
+                &entry,
+            ],
+            &[],
+        );
+        let pid = until("the job", || fs::read_to_string(&note).ok());
+        launch.signal(signal);
+        let (status, _, said) = launch.end();
+        assert!(!status.success(), "{signal:?}: {said}");
+        assert!(
+            !PathBuf::from(format!("/proc/{}", pid.trim())).exists(),
+            "{signal:?}: {said}"
+        );
+        fs::remove_file(note).unwrap();
+    }
+}
+
 /// A server whose data directory is on a small disk of its own. The disk is a `tmpfs` in a mount
 /// namespace that only the server and its shell see; `/proc` leads into it.
 struct SmallDisk {
