@@ -48,6 +48,21 @@ def items(user: User, entity: str, queue: str) -> list[dict[str, Any]]:
             return found[::-1]
 
 
+def runs(user: User, entity: str, project: str) -> list[dict[str, Any]]:
+    """Every run of a project, with its state."""
+    document = """query Runs($entity: String!, $project: String!, $after: String) {
+      project(entityName: $entity, name: $project) { runs(first: 100, after: $after) {
+        edges { node { name state } } pageInfo { endCursor hasNextPage } } } }"""
+    found: list[dict[str, Any]] = []
+    after = None
+    while True:
+        page = user.graphql(document, {"entity": entity, "project": project, "after": after})["project"]["runs"]
+        found += [edge["node"] for edge in page["edges"]]
+        if not page["pageInfo"]["hasNextPage"]:
+            return found
+        after = page["pageInfo"]["endCursor"]
+
+
 def only_item(user: User, entity: str, queue: str) -> dict[str, Any]:
     """The one item of a queue."""
     found = items(user, entity, queue)
