@@ -121,7 +121,8 @@ impl Client {
         Ok(answer.entity.and_then(|entity| entity.config))
     }
 
-    /// Makes or changes a queue. Answers with what is doubtful in its configuration.
+    /// Makes or changes a queue. Answers with what is doubtful in its configuration. A server without
+    /// policies takes a queue whose policy is empty.
     ///
     /// # Errors
     /// [`Error::Invalid`] with the place of what is wrong in the configuration;
@@ -138,10 +139,14 @@ impl Client {
         let answer: Answer = if self.has_additions().await? {
             self.call(&additions::UPSERT_RUN_QUEUE, json!({"input": queue})).await?
         } else {
-            if queue.policy.is_some() {
+            if queue.policy.as_deref().is_some_and(|policy| policy != "{}") {
                 self.require_additions("keep a queue's policy").await?;
             }
-            self.call(&official::UPSERT_RUN_QUEUE, queue).await?
+            let queue = UpsertQueue {
+                policy: None,
+                ..queue.clone()
+            };
+            self.call(&official::UPSERT_RUN_QUEUE, &queue).await?
         };
         if answer.payload.success {
             return Ok(answer.payload);

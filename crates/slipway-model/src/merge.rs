@@ -113,7 +113,8 @@ pub fn merge(base: Value, over: &Value) -> Value {
     merge_marked(base, over, "", &mut Origins::new())
 }
 
-/// As [`merge`], and notes every replaced or added leaf as the submitter's.
+/// As [`merge`], and notes every replaced or added leaf as the submitter's. One that repeats what is
+/// there changes nothing: a clone of a run sends the merged arguments back.
 fn merge_marked(base: Value, over: &Value, path: &str, origins: &mut Origins) -> Value {
     match (base, over) {
         (Value::Object(mut base), Value::Object(over)) => {
@@ -135,6 +136,7 @@ fn merge_marked(base: Value, over: &Value, path: &str, origins: &mut Origins) ->
             }
             Value::Object(base)
         }
+        (base, over) if base == *over => base,
         (base, over) => {
             unmark(&base, path, origins);
             mark(over, path, Origin::Submitter, origins);
@@ -155,6 +157,30 @@ pub fn mark(value: &Value, path: &str, origin: Origin, origins: &mut Origins) {
             origins.insert(path.to_owned(), origin);
         }
     }
+}
+
+/// The part of final arguments that is the submitter's; `None` if nothing is. A leaf of which the
+/// origin is not known counts as theirs.
+#[must_use]
+pub fn submitted(args: &Value, origins: &Origins) -> Option<Value> {
+    fn part(value: &Value, path: &str, origins: &Origins) -> Option<Value> {
+        match value {
+            Value::Object(map) if !map.is_empty() => {
+                let part: Map<String, Value> = map
+                    .iter()
+                    .filter_map(|(key, value)| Some((key.clone(), part(value, &child(path, key), origins)?)))
+                    .collect();
+                (!part.is_empty()).then_some(Value::Object(part))
+            }
+            leaf => match origins.get(path) {
+                Some(Origin::Submitter) | None => Some(leaf.clone()),
+                Some(Origin::Queue | Origin::Template | Origin::Default) => None,
+            },
+        }
+    }
+    // No arguments are no leaf.
+    let empty = args.is_null() || args.as_object().is_some_and(Map::is_empty);
+    if empty { None } else { part(args, "", origins) }
 }
 
 fn unmark(value: &Value, path: &str, origins: &mut Origins) {

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::docker_options::{self, Shape};
 use crate::json::{child, is_below, kind};
+use crate::merge::{Origins, submitted};
 use crate::queue::{QueuePolicy, Resource};
 use crate::spec::LaunchSpec;
 
@@ -77,14 +78,23 @@ pub fn check_submitter_args(resource: Resource, args: &Value, policy: &QueuePoli
     }
 }
 
-/// What an agent in secure mode refuses besides.
+/// What an agent in secure mode refuses besides: whatever takes the place of a job's own image or
+/// command. `origins`: those of the resource's arguments; without them a container's command counts as
+/// the submitter's.
 ///
 /// # Errors
 /// Names what is refused.
-pub fn check_secure_mode(spec: &LaunchSpec) -> Result<(), PolicyError> {
+pub fn check_secure_mode(spec: &LaunchSpec, origins: Option<&Origins>) -> Result<(), PolicyError> {
     let refuse = |path: &str| Err(PolicyError::SecureMode(path.to_owned()));
     if !spec.overrides().entry_point.is_empty() {
         return refuse("/overrides/entry_point");
+    }
+    if spec.job().is_some() && spec.docker_image().is_some() {
+        let beside = spec.fields().get("image_uri").is_some_and(Value::is_string);
+        return refuse(if beside { "/image_uri" } else { "/docker/docker_image" });
+    }
+    if let Some(path) = container_command(spec, origins) {
+        return refuse(&path);
     }
     let Some(args) = spec.resource_args(Resource::Kubernetes.as_str()) else {
         return Ok(());
@@ -93,6 +103,22 @@ pub fn check_secure_mode(spec: &LaunchSpec) -> Result<(), PolicyError> {
         Some(path) => refuse(&format!("/resource_args/kubernetes{path}")),
         None => Ok(()),
     }
+}
+
+/// Where a submitter's arguments replace what a container runs.
+fn container_command(spec: &LaunchSpec, origins: Option<&Origins>) -> Option<String> {
+    let resource = Resource::LocalContainer.as_str();
+    let args = spec.resource_args(resource)?;
+    let part = match origins {
+        Some(origins) => submitted(args, origins)?,
+        None => args.clone(),
+    };
+    let replaces = |(key, value): &(&String, &Value)| {
+        let entry_point = docker_options::find(key).is_some_and(|option| option.name == "entrypoint");
+        !value.is_null() && (entry_point || *key == "command")
+    };
+    let (key, _) = part.as_object()?.iter().find(replaces)?;
+    Some(format!("/resource_args/{resource}{}", child("", key)))
 }
 
 struct Rule<'a> {

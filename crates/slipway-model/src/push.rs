@@ -328,11 +328,7 @@ fn check_arguments(
         return Ok(());
     };
     let guarded = !rules.variables.is_empty() && rules.resource.is_none_or(|queue| queue == resource);
-    if guarded
-        && let Some(path) = first_leaf(&changed, "", &|path| {
-            !rules.policy.allowed_overrides.iter().any(|root| is_below(path, root))
-        })
-    {
+    if guarded && let Some(path) = not_allowed(&changed, &rules.policy.allowed_overrides) {
         return Err(PushError::Guarded {
             resource,
             path,
@@ -356,6 +352,15 @@ fn changes(queue: Option<&Value>, args: &Value) -> Option<Value> {
         (Some(queue), args) if queue == args => None,
         _ => Some(args.clone()),
     }
+}
+
+/// The path of the first value that no allowed override covers: what a submitter may not set on a queue
+/// with template variables.
+#[must_use]
+pub fn not_allowed(args: &Value, allowed_overrides: &[String]) -> Option<String> {
+    first_leaf(args, "", &|path| {
+        !allowed_overrides.iter().any(|root| is_below(path, root))
+    })
 }
 
 /// The path of the first scalar, list or empty map that a predicate picks.

@@ -166,6 +166,9 @@ pub struct LeasedItem {
     /// Whether the queue has template variables; none with servers that do not say.
     #[serde(default)]
     pub template: Option<bool>,
+    /// Below which JSON pointers the queue lets this submitter set arguments; the empty one is all.
+    #[serde(default)]
+    pub allowed_overrides: Vec<String>,
 }
 
 const fn one() -> i64 {

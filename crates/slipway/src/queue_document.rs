@@ -171,7 +171,8 @@ impl QueueDocument {
             .map_err(|error: slipway_model::queue::ResourceError| Error::usage(error.to_string()))
     }
 
-    /// The input that makes the queue so. `entity`: the owner if the document names none.
+    /// The input that makes the queue so: what the document leaves out is sent as empty, because what is
+    /// not sent stays. `entity`: the owner if the document names none.
     pub(crate) fn upsert(&self, entity: &str) -> Result<UpsertQueue> {
         let resource = self.resource()?;
         let text = |value: &Value| (!is_empty(value)).then(|| value.to_string());
@@ -193,10 +194,26 @@ impl QueueDocument {
             resource_config: stored_config(resource, config).to_string(),
             template_variables: text(&self.template_variables),
             prioritization_mode: Some(if self.prioritization { "V0" } else { "DISABLED" }.to_owned()),
-            external_links: (!links.is_empty()).then(|| json!({"links": links}).to_string()),
-            policy: text(&self.policy),
+            external_links: Some(json!({"links": links}).to_string()),
+            policy: Some(policy(&self.policy).to_string()),
         })
     }
+}
+
+/// Whether two inputs make the same queue, however their JSON is written.
+pub(crate) fn same(one: &UpsertQueue, other: &UpsertQueue) -> bool {
+    meaning(one) == meaning(other)
+}
+
+fn meaning(input: &UpsertQueue) -> Value {
+    let mut meaning = serde_json::to_value(input).unwrap_or_default();
+    for key in ["resourceConfig", "templateVariables", "externalLinks", "policy"] {
+        if let Some(Value::String(text)) = meaning.get(key) {
+            let read = serde_json::from_str(text);
+            meaning[key] = read.unwrap_or_else(|_| Value::String(text.clone()));
+        }
+    }
+    meaning
 }
 
 /// Template variables by name. The official API answers a list of names and schemas, the latter
@@ -228,6 +245,7 @@ fn links(value: &Value) -> BTreeMap<String, String> {
 /// A policy without what is at its default.
 fn policy(value: &Value) -> Value {
     match value {
+        Value::Null => json!({}),
         Value::Object(map) => {
             let set = map.iter().filter(|(_, value)| !is_empty(value));
             Value::Object(set.map(|(key, value)| (key.clone(), value.clone())).collect())
@@ -292,6 +310,35 @@ mod tests {
             Some(r#"{"links":[{"label":"grafana","url":"https://example.com"}]}"#)
         );
         assert_eq!(input.policy.as_deref(), Some(r#"{"allowed_overrides":["/spec/env"]}"#));
+    }
+
+    #[test]
+    fn what_a_document_leaves_out_is_sent_as_empty() {
+        let input = QueueDocument::new("q", "local-process").upsert("me").unwrap();
+        assert_eq!(input.policy.as_deref(), Some("{}"));
+        assert_eq!(input.external_links.as_deref(), Some(r#"{"links":[]}"#));
+    }
+
+    #[test]
+    fn inputs_are_the_same_however_they_are_written() {
+        let read_one = |text: &str| read(text, "q.yaml").unwrap()[0].upsert("me").unwrap();
+        let base = "name: a\nresource: local-container\n";
+        let input = |rest: &str| read_one(&format!("{base}{rest}"));
+        for (one, other, same) in [
+            ("config: {a: 1, b: 2}\n", "config: {b: 2, a: 1}\n", true),
+            ("config: {a: 1}\n", "config: {a: 2}\n", false),
+            ("", "policy: {}\n", true),
+            ("", "policy: {allowed_overrides: [], agent_lost_timeout: null}\n", true),
+            ("", "policy: {allowed_overrides: [/volume]}\n", false),
+            (
+                "policy: {run_key_scopes: [launch], allowed_overrides: [/env]}\n",
+                "policy: {allowed_overrides: [/env], run_key_scopes: [launch]}\n",
+                true,
+            ),
+            ("", "externalLinks: {a: \"https://a\"}\n", false),
+        ] {
+            assert_eq!(super::same(&input(one), &input(other)), same, "{one:?} {other:?}");
+        }
     }
 
     #[test]

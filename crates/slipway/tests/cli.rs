@@ -98,6 +98,48 @@ fn queues_as_documents_make_the_same_queues_again() {
 }
 
 #[test]
+fn what_a_document_no_longer_says_is_gone_from_its_queue() {
+    let world = World::with_server();
+    let base = "name: gpu\nresource: local-container\n";
+    let full = "config: {memory: \"{{memory}}\"}\n\
+                policy:\n  run_key_scopes: [launch]\n  allowed_overrides: [/volume]\n  agent_lost_timeout: 60000\n\
+                externalLinks: {Grafana: \"https://grafana.example.com\"}\n\
+                templateVariables:\n  memory:\n    description: how much\n    schema: {default: 1g, type: string}\n";
+    let apply = |text: &str| {
+        fs::write(world.path("queue.yaml"), text).unwrap();
+        world.json(&["queue", "apply", "-f", "queue.yaml"])[0]["result"].clone()
+    };
+    let shown = || {
+        let queue = world.json(&["queue", "show", "gpu"]);
+        (
+            queue["policy"]["allowed_overrides"].clone(),
+            queue["externalLinks"]["links"].as_array().map_or(0, Vec::len),
+            queue["templateVariables"].as_object().map_or(0, serde_json::Map::len),
+        )
+    };
+    for (text, first) in [
+        (format!("{base}{full}"), "created"),
+        (base.to_owned(), "updated"),
+        (format!("{base}{full}"), "updated"),
+    ] {
+        assert_eq!(apply(&text), first, "{text}");
+        assert_eq!(apply(&text), "unchanged", "{text}");
+        let expected = if text == base {
+            (json!([]), 0, 0)
+        } else {
+            (json!(["/volume"]), 1, 1)
+        };
+        assert_eq!(shown(), expected, "{text}");
+    }
+    let update = |arguments: &[&str]| world.json(&[&["queue", "update", "gpu"], arguments].concat());
+    update(&["--prioritization", "on"]);
+    assert_eq!(shown(), (json!(["/volume"]), 1, 1), "what is not named stays");
+    update(&["--policy", "{}"]);
+    update(&["--no-links"]);
+    assert_eq!(shown(), (json!([]), 0, 1));
+}
+
+#[test]
 fn an_item_is_submitted_listed_moved_and_cancelled() {
     let world = World::with_server();
     for queue in ["one", "two"] {

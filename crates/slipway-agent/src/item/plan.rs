@@ -9,7 +9,9 @@ use serde_json::Value;
 use slipway_model::agent_config::{AgentConfig, ResourceArgsPolicy};
 use slipway_model::id::{LeaseHandle, RunName};
 use slipway_model::item::Failure;
+use slipway_model::merge::{Origin, Origins, submitted};
 use slipway_model::policy::{check_secure_mode, check_submitter_args};
+use slipway_model::push::not_allowed;
 use slipway_model::queue::{QueuePolicy, Resource};
 use slipway_model::spec::{LaunchSpec, RUN_KEY};
 use slipway_runner::WorkloadId;
@@ -72,21 +74,15 @@ pub(crate) fn plan(item: &LeasedItem, config: &AgentConfig, fresh_run: String) -
     let resource = spec.resource().unwrap_or(DEFAULT_RESOURCE);
     let resource = Resource::from_str(resource).map_err(|error| failure("unknown-resource", error.to_string()))?;
     check_target(&spec, resource, config)?;
+    let origins = origins(&item.origins);
     if config.secure_mode {
-        check_secure_mode(&spec).map_err(|error| failure("secure-mode", error.to_string()))?;
+        check_secure_mode(&spec, origins.as_ref()).map_err(|error| failure("secure-mode", error.to_string()))?;
     }
-    // A server that tells origins has applied the queue's own rules, which the agent does not know.
-    if item.origins.is_null() && config.resource_args_policy == ResourceArgsPolicy::Restrict {
-        let args = spec.resource_args(resource.as_str()).unwrap_or(&Value::Null);
-        check_submitter_args(resource, args, &QueuePolicy::default()).map_err(|error| {
-            failure(
-                "resource-args",
-                format!(
-                    "{error}. This server does not tell which values are the queue's own; if its queues' owners \
-                     are trusted, set `resource_args_policy: trust` in the agent's configuration"
-                ),
-            )
-        })?;
+    let args = spec.resource_args(resource.as_str()).unwrap_or(&Value::Null);
+    match &origins {
+        Some(origins) => check_submitted(item, resource, args, origins)?,
+        None if config.resource_args_policy == ResourceArgsPolicy::Restrict => check_unknown(resource, args)?,
+        None => {}
     }
     Ok(Plan {
         spec,
@@ -94,6 +90,53 @@ pub(crate) fn plan(item: &LeasedItem, config: &AgentConfig, fresh_run: String) -
         run,
         run_key,
         workload,
+    })
+}
+
+/// Where each argument comes from, if the server says. A word that this version does not know counts
+/// as a submitter's.
+fn origins(told: &Value) -> Option<Origins> {
+    let entries = told.as_object()?.iter();
+    let known = entries.filter_map(|(path, word)| {
+        let origin: Origin = serde_json::from_value(word.clone()).ok()?;
+        Some((path.clone(), origin))
+    });
+    Some(known.collect())
+}
+
+/// Applies the queue's rules for submitters once more, to what the submitter set.
+fn check_submitted(item: &LeasedItem, resource: Resource, args: &Value, origins: &Origins) -> Result<(), Failure> {
+    let Some(args) = submitted(args, origins) else {
+        return Ok(());
+    };
+    let allowed = &item.allowed_overrides;
+    let guarded = item.template.unwrap_or_default();
+    if guarded && let Some(path) = not_allowed(&args, allowed) {
+        return Err(failure(
+            "resource-args",
+            format!(
+                "this queue has template variables, so a submitter may not set `/resource_args/{}{path}`",
+                resource.as_str()
+            ),
+        ));
+    }
+    let policy = QueuePolicy {
+        allowed_overrides: allowed.clone(),
+        ..QueuePolicy::default()
+    };
+    check_submitter_args(resource, &args, &policy).map_err(|error| failure("resource-args", error.to_string()))
+}
+
+/// Treats arguments of which nobody tells the origin as a submitter's.
+fn check_unknown(resource: Resource, args: &Value) -> Result<(), Failure> {
+    check_submitter_args(resource, args, &QueuePolicy::default()).map_err(|error| {
+        failure(
+            "resource-args",
+            format!(
+                "{error}. This server does not tell which values are the queue's own; if its queues' owners are \
+                 trusted, set `resource_args_policy: trust` in the agent's configuration"
+            ),
+        )
     })
 }
 
@@ -210,6 +253,38 @@ mod tests {
         let mut told = item(spec);
         told.origins = json!({"/no-such-option": "queue"});
         assert!(plan(&told, &config(), String::new()).is_ok());
+    }
+
+    #[test]
+    fn what_a_server_says_is_a_submitters_is_checked_again() {
+        let args = json!({"volume": ["/etc:/etc"], "env": {"A": "1"}});
+        let spec = json!({"docker": {"docker_image": "a:b"}, "resource": "local-container",
+                          "resource_args": {"local-container": args}});
+        let volume = |origin: &str| json!({"/volume": origin, "/env/A": "submitter"});
+        for (origins, template, allowed, expected) in [
+            (volume("queue"), false, &[][..], "runs"),
+            (volume("template"), false, &[], "runs"),
+            (volume("submitter"), false, &[], "resource-args"),
+            (volume("a word of later versions"), false, &[], "resource-args"),
+            (json!({}), false, &[], "resource-args"),
+            (volume("submitter"), false, &["/volume"], "runs"),
+            (volume("submitter"), false, &[""], "runs"),
+            // Template variables leave a submitter what is listed.
+            (volume("queue"), true, &[], "resource-args"),
+            (volume("queue"), true, &["/env"], "runs"),
+            (volume("submitter"), true, &[""], "runs"),
+        ] {
+            let case = format!("{origins} template={template} {allowed:?}");
+            let leased = LeasedItem {
+                origins,
+                template: Some(template),
+                allowed_overrides: allowed.iter().map(|path| (*path).to_owned()).collect(),
+                ..item(spec.clone())
+            };
+            let planned = plan(&leased, &config(), "fresh".to_owned());
+            let reason = planned.map_or_else(|failure| failure.reason, |_| "runs".to_owned());
+            assert_eq!(reason, expected, "{case}");
+        }
     }
 
     #[test]

@@ -65,7 +65,7 @@ pub const TABLE: &[Key] = &[
         "secure_mode",
         "false",
         &[],
-        "Refuse entry points and images that a submitter puts in place of a job's own",
+        "Refuse entry points, images and container commands that a submitter puts in place of a job's own",
     ),
     key(
         "verbosity",

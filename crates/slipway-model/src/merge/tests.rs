@@ -180,3 +180,35 @@ fn a_variable_without_value_is_refused() {
     let error = final_spec(&config, Some("kubernetes"), &variables, &Value::Null, &spec).unwrap_err();
     assert!(error.to_string().contains("`v` has no default"), "{error}");
 }
+
+#[test]
+fn what_a_submitter_repeats_stays_the_queues() {
+    let queue = json!({"volume": ["/data:/data"], "env": {"A": "1"}, "memory": "1g"});
+    let result = finalise(
+        &queue,
+        &json!({"volume": ["/data:/data"], "env": {"A": "1", "B": "2"}, "memory": "2g"}),
+    );
+    let submitter: Vec<&str> = result
+        .origins
+        .iter()
+        .filter(|(_, origin)| **origin == Origin::Submitter)
+        .map(|(path, _)| path.as_str())
+        .collect();
+    assert_eq!(submitter, ["/env/B", "/memory"]);
+}
+
+#[test]
+fn the_submitters_part_is_what_is_not_known_to_be_anybody_elses() {
+    let args = json!({"env": {"A": "1", "B": "2"}, "volume": ["/x:/x"], "gpus": 1, "none": {}});
+    let mut origins = Origins::new();
+    mark(&args, "", Origin::Queue, &mut origins);
+    assert_eq!(submitted(&args, &origins), None);
+    origins.insert("/env/B".to_owned(), Origin::Submitter);
+    origins.insert("/gpus".to_owned(), Origin::Template);
+    origins.remove("/volume");
+    let part = submitted(&args, &origins);
+    assert_eq!(part, Some(json!({"env": {"B": "2"}, "volume": ["/x:/x"]})));
+    for empty in [json!(null), json!({})] {
+        assert_eq!(submitted(&empty, &Origins::new()), None);
+    }
+}

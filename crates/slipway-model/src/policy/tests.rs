@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::merge::Origin;
 
 fn allowing(paths: &[&str]) -> QueuePolicy {
     QueuePolicy {
@@ -249,14 +250,41 @@ fn cloud_identities_are_the_queues_choice() {
 }
 
 #[test]
-fn secure_mode_refuses_commands() {
+fn secure_mode_refuses_what_replaces_a_jobs_own_image_or_command() {
     let spec = |value| LaunchSpec::from_value(value).unwrap();
-    assert_eq!(
-        check_secure_mode(&spec(json!({"job": "j", "overrides": {"args": ["x"]}}))),
-        Ok(())
-    );
+    let container = |args: Value| json!({"job": "j", "resource_args": {"local-container": args}});
+    for value in [
+        json!({"job": "j", "overrides": {"args": ["x"]}}),
+        json!({"docker": {"docker_image": "a:b"}}),
+        json!({"job": "j", "docker": {}}),
+        container(json!({"memory": "1g", "command": null})),
+        json!({"job": "j", "resource_args": {"local-process": {"env": ["A=1"]}}}),
+    ] {
+        assert_eq!(check_secure_mode(&spec(value.clone()), None), Ok(()), "{value}");
+    }
     for (value, path) in [
         (json!({"overrides": {"entry_point": ["sh"]}}), "/overrides/entry_point"),
+        (
+            json!({"job": "j", "docker": {"docker_image": "a:b"}}),
+            "/docker/docker_image",
+        ),
+        (json!({"job": "j", "image_uri": "a:b"}), "/image_uri"),
+        (
+            container(json!({"command": "sh"})),
+            "/resource_args/local-container/command",
+        ),
+        (
+            container(json!({"command": ["sh", "-c"]})),
+            "/resource_args/local-container/command",
+        ),
+        (
+            container(json!({"entrypoint": "sh"})),
+            "/resource_args/local-container/entrypoint",
+        ),
+        (
+            container(json!({"--Entrypoint": "sh"})),
+            "/resource_args/local-container/--Entrypoint",
+        ),
         (
             json!({"resource_args": {"kubernetes": {"spec": {"template": {"spec": {"containers": [{"command": ["sh"]}]}}}}}}),
             "/resource_args/kubernetes/spec/template/spec/containers/0/command",
@@ -267,8 +295,26 @@ fn secure_mode_refuses_commands() {
         ),
     ] {
         assert_eq!(
-            check_secure_mode(&spec(value)),
+            check_secure_mode(&spec(value), None),
             Err(PolicyError::SecureMode(path.to_owned()))
         );
+    }
+}
+
+#[test]
+fn secure_mode_leaves_a_queues_own_command() {
+    let spec = json!({"job": "j", "resource_args": {"local-container": {"command": "serve", "memory": "1g"}}});
+    let spec = LaunchSpec::from_value(spec).unwrap();
+    for (origin, allowed) in [
+        (Origin::Queue, true),
+        (Origin::Template, true),
+        (Origin::Submitter, false),
+    ] {
+        let origins = [
+            ("/command".to_owned(), origin),
+            ("/memory".to_owned(), Origin::Submitter),
+        ]
+        .into();
+        assert_eq!(check_secure_mode(&spec, Some(&origins)).is_ok(), allowed, "{origin:?}");
     }
 }

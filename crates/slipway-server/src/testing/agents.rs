@@ -1,9 +1,10 @@
 //! Agents over GraphQL: the official one and ours.
 
 use serde_json::{Value, json};
+use slipway_model::identity::Role;
 
-use super::TestServer;
 use super::items::push;
+use super::{START, TestServer};
 
 async fn register(server: &TestServer, key: &str, queue: &str) -> Value {
     let made = server
@@ -236,4 +237,84 @@ async fn an_agents_configuration_is_shown_without_its_secrets() {
     assert_eq!(agent["config"]["builder"]["type"], "noop");
     let shown = agent.to_string();
     assert!(!shown.contains("hush"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_leased_item_says_what_its_submitter_may_set() {
+    let server = TestServer::new().await;
+    let owner = server.user("owner").await;
+    let member = server.user("member").await;
+    let store = &server.app.store;
+    store.create_team("team", "owner", START).await.expect("a team");
+    let role = Some(Role::Member);
+    store.set_member("team", "member", role).await.expect("a member");
+    let mut queues = Vec::new();
+    for (name, policy) in [
+        ("open", json!({"allowed_overrides": ["/volume"]})),
+        ("closed", json!({})),
+    ] {
+        let input = json!({
+            "entityName": "team", "projectName": "model-registry", "queueName": name, "policy": policy.to_string(),
+            "resourceType": "local-container", "resourceConfig": "{\"volume\": [\"/data:/data\"]}",
+        });
+        let document = "mutation($input: UpsertRunQueueInput!) { upsertRunQueue(input: $input) { queue { id } } }";
+        let made = server.graphql(&owner, document, json!({"input": input})).await.data();
+        queues.push(made["upsertRunQueue"]["queue"]["id"].clone());
+    }
+    let submit = async |key: &str, queue: &str, volume: &str| {
+        let spec = json!({"docker": {"docker_image": "a"}, "resource_args": {"local-container": {"volume": [volume]}}});
+        let pushed = json!({
+            "entityName": "team", "projectName": "model-registry", "queueName": queue, "runSpec": spec.to_string(),
+        });
+        let pushed = server.official(key, "pushToRunQueueByName", pushed).await;
+        pushed.data()["pushToRunQueueByName"]["runQueueItemId"].clone()
+    };
+    submit(&member, "open", "/other:/other").await;
+    // What repeats the queue's own value is nobody's change.
+    submit(&member, "closed", "/data:/data").await;
+    submit(&owner, "closed", "/other:/other").await;
+    let moved = submit(&member, "open", "/moved:/moved").await;
+    let document = "mutation($id: ID!) { moveRunQueueItem(input: {runQueueItemId: $id, queueName: \"closed\"}) \
+                    { item { queueName } } }";
+    server.graphql(&owner, document, json!({"id": moved})).await.data();
+
+    let agent = server
+        .graphql(
+            &owner,
+            "mutation($queues: [ID!]!) { createLaunchAgent(input: {entityName: \"team\", runQueues: $queues, \
+             hostname: \"h\", name: \"a1\", instance: \"i1\", managed: true}) { launchAgentId } }",
+            json!({"queues": queues}),
+        )
+        .await
+        .data();
+    let popped = server
+        .graphql(
+            &owner,
+            "mutation($a: ID!) { popRunQueueItems(input: {launchAgentId: $a, limit: 9}) { items { queueName runSpec \
+             origins allowedOverrides } } }",
+            json!({"a": agent["createLaunchAgent"]["launchAgentId"]}),
+        )
+        .await
+        .data();
+    let items = popped["popRunQueueItems"]["items"].as_array().expect("items");
+    let mut told: Vec<String> = items
+        .iter()
+        .map(|item| {
+            let volume = &item["runSpec"]["resource_args"]["local-container"]["volume"][0];
+            format!(
+                "{} {volume} {} {}",
+                item["queueName"], item["origins"]["/volume"], item["allowedOverrides"]
+            )
+        })
+        .collect();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            r#""closed" "/data:/data" "queue" []"#,
+            r#""closed" "/moved:/moved" "submitter" [""]"#,
+            r#""closed" "/other:/other" "submitter" [""]"#,
+            r#""open" "/other:/other" "submitter" ["/volume"]"#,
+        ]
+    );
 }

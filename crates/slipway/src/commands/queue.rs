@@ -14,13 +14,30 @@ use crate::input;
 use crate::output::{self, Format, table, time};
 use crate::queue_document::{self, QueueDocument};
 
+/// Examples, and the keys of a policy.
+fn with_policy(examples: &str) -> String {
+    format!(
+        "{examples}
+
+Keys of `--policy`, which replaces the queue's:
+  allowed_overrides   what submitters may set besides, as JSON pointers below the resource's arguments:
+                      [\"/volume\"], or [\"/env\"] on a queue with template variables
+  run_key_scopes      [\"launch\"] lets a job submit to the queue that it came from
+  agent_lost_timeout  milliseconds after which an item fails whose agent is gone"
+    )
+}
+
 /// The subcommands of `slipway queue`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueCommand {
     /// Make a queue
-    #[command(after_help = "Examples:
+    #[command(after_help = with_policy(
+        "Examples:
   slipway queue create laptop --resource local-process
-  slipway queue create gpu -r kubernetes --config gpu.yaml --template-variables vars.json --prioritization on")]
+  slipway queue create gpu -r kubernetes --config gpu.yaml --template-variables vars.json --prioritization on
+  slipway queue create gpu -r local-container --link Grafana=https://grafana.example.com \\
+      --policy '{\"allowed_overrides\": [\"/volume\"]}'"
+    ))]
     Create(CreateArgs),
     /// List the queues that you may see
     #[command(after_help = "Example:\n  slipway queue list --output json")]
@@ -29,7 +46,12 @@ pub(crate) enum QueueCommand {
     #[command(after_help = "Example:\n  slipway queue show gpu -e team")]
     Show(NameArgs),
     /// Change a queue; what is not named stays
-    #[command(after_help = "Example:\n  slipway queue update gpu --config gpu.yaml")]
+    #[command(after_help = with_policy(
+        "Examples:
+  slipway queue update gpu --config gpu.yaml
+  slipway queue update gpu --policy '{\"allowed_overrides\": [\"/volume\"]}' --link Docs=https://example.com/gpu
+  slipway queue update gpu --policy '{}' --no-links"
+    ))]
     Update(UpdateArgs),
     /// Delete a queue with the items that wait in it
     #[command(after_help = "Example:\n  slipway queue delete gpu --yes")]
@@ -77,7 +99,7 @@ pub(crate) struct SettingArgs {
     /// Whether submitters may set priorities
     #[arg(long, value_enum, value_name = "on|off")]
     prioritization: Option<Switch>,
-    /// A link to show beside the queue; repeatable
+    /// A link to show beside the queue, in place of those that it has; repeatable
     #[arg(long = "link", value_name = "LABEL=URL")]
     links: Vec<String>,
     /// What submitters may do beyond template variables: a JSON or YAML file, or the text itself
@@ -117,6 +139,9 @@ pub(crate) struct UpdateArgs {
     resource: Option<String>,
     #[command(flatten)]
     settings: SettingArgs,
+    /// Remove the links
+    #[arg(long, conflicts_with = "links")]
+    no_links: bool,
 }
 
 /// Flags of `slipway queue delete`.
@@ -204,6 +229,9 @@ async fn update(args: UpdateArgs, context: &Context) -> Result<()> {
     let mut document = QueueDocument::of(&find(context, &entity, &args.name).await?);
     if let Some(resource) = args.resource {
         document.resource = resource;
+    }
+    if args.no_links {
+        document.external_links.clear();
     }
     store(with_settings(document, args.settings)?, &entity, context).await
 }
@@ -425,7 +453,7 @@ async fn apply(args: ApplyArgs, context: &Context) -> Result<()> {
             .await?;
         let result = match &old {
             None => "created",
-            Some(old) if QueueDocument::of(old).upsert(&entity)? == input => "unchanged",
+            Some(old) if queue_document::same(&QueueDocument::of(old).upsert(&entity)?, &input) => "unchanged",
             Some(_) => "updated",
         };
         if !args.dry_run && result != "unchanged" {

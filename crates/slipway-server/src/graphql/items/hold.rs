@@ -4,24 +4,31 @@
 //! official agent's single calls and the batch calls of ours end in the same store operations.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::super::names::check_run_id;
 use async_graphql::{Context, Enum, ID, InputObject, Object, SimpleObject};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use slipway_model::config::resource_args;
 use slipway_model::id::{ItemId, LeaseHandle, RunName};
 use slipway_model::item::{Failure, LEASE_TERM, Refusal};
-use slipway_model::merge::FinalSpec;
-use slipway_model::queue::QUEUE_PROJECT;
+use slipway_model::merge::{FinalSpec, submitted};
+use slipway_model::policy::check_submitter_args;
+use slipway_model::push::not_allowed;
+use slipway_model::queue::{QUEUE_PROJECT, Resource};
 use slipway_model::spec::{LaunchSpec, RUN_KEY};
 use slipway_store::agents::Agent;
-use slipway_store::items::{Acked, Leased, Outcome, Report, ReturnCause as StoreCause};
+use slipway_store::events::{Position, Scope};
+use slipway_store::items::{Acked, Item, Leased, Outcome, Report, ReturnCause as StoreCause};
 
 use super::super::Result;
 use super::super::agents::find_own_agent;
 use super::super::context::{Caller, RequestContext as _};
 use super::super::project::DEFAULT_PROJECT;
 use super::super::scalars::Json;
+use crate::auth::Principal;
+use crate::lookup::{QueueConfig, QueueName};
 use crate::{ApiError, access};
 
 /// The most items of one batch.
@@ -256,6 +263,7 @@ pub(in crate::graphql) async fn pop_items(
         };
         let config = ctx.app().lookup.config(ctx.store(), leased.item.revision).await?;
         let queue = queues.get(&leased.item.queue);
+        let allowed_overrides = allowed_overrides(ctx, &config, queue, &leased.item, &spec).await?;
         items.push(LeasedItem {
             run_queue_item_id: ID(leased.handle.to_string()),
             run_spec: Json(spec.spec),
@@ -265,6 +273,7 @@ pub(in crate::graphql) async fn pop_items(
             lease_term_millis: LEASE_TERM,
             origins: Json(json!(spec.origins)),
             template: !config.variables.is_empty(),
+            allowed_overrides,
         });
     }
     Ok(PopRunQueueItemsPayload {
@@ -388,6 +397,38 @@ async fn handed_out(ctx: &Caller, leased: &Leased) -> Result<Option<FinalSpec>> 
             Ok(None)
         }
     }
+}
+
+/// What the agent, which checks a submitter's arguments again, has to let pass: what the queue allows
+/// everybody, and whatever its owner put there.
+async fn allowed_overrides(
+    ctx: &Caller,
+    config: &QueueConfig,
+    queue: Option<&Arc<QueueName>>,
+    item: &Item,
+    spec: &FinalSpec,
+) -> Result<Vec<String>> {
+    let allowed = config.policy.allowed_overrides.clone();
+    let resource = spec.spec.get("resource").and_then(Value::as_str).unwrap_or_default();
+    let args = resource_args(&spec.spec, resource).and_then(|args| submitted(args, &spec.origins));
+    let (Some(args), Ok(resource), Some(queue)) = (args, resource.parse::<Resource>(), queue) else {
+        return Ok(allowed);
+    };
+    let guarded = !config.variables.is_empty() && not_allowed(&args, &allowed).is_some();
+    if !guarded && check_submitter_args(resource, &args, &config.policy).is_ok() {
+        return Ok(allowed);
+    }
+    // Such arguments come in only if an owner submits them, or moves somebody's item here.
+    let record = ctx.store().events(Scope::Item(item.id), Position::default(), MAX_BATCH);
+    let moves = record.await?.unwrap_or_default().into_iter().rev();
+    let movers = moves.filter(|event| event.kind == "moved").map(|event| event.actor);
+    for name in std::iter::once(item.author.clone()).chain(movers) {
+        let person = ctx.store().principal(&name).await?.map(Principal::from);
+        if person.is_some_and(|person| access::owns_queues(&person, &queue.entity)) {
+            return Ok(vec![String::new()]);
+        }
+    }
+    Ok(allowed)
 }
 
 /// The run that an acknowledgement names: where the item's spec says.
@@ -659,6 +700,8 @@ struct LeasedItem {
     origins: Json,
     /// Whether the queue has template variables.
     template: bool,
+    /// Below which JSON pointers this submitter may set arguments; the empty one is all.
+    allowed_overrides: Vec<String>,
 }
 
 /// What `ackRunQueueItem` takes.
