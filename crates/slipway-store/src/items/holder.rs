@@ -22,8 +22,16 @@ struct Request {
     now: Millis,
 }
 
+/// An item as it was handed out.
+#[derive(Debug, Clone, Copy)]
+struct Claim {
+    handle: LeaseHandle,
+    queue: QueueId,
+    attempt: i64,
+}
+
 /// Takes the first items of one queue, in order.
-fn claim(tx: &mut dyn Tx, request: &Request, queue: QueueId, limit: usize) -> Result<Vec<ItemId>> {
+fn claim(tx: &mut dyn Tx, request: &Request, queue: QueueId, limit: usize) -> Result<Vec<Claim>> {
     let skip = match tx.dialect() {
         Dialect::Sqlite => "",
         Dialect::Postgres => " FOR UPDATE SKIP LOCKED",
@@ -35,7 +43,7 @@ fn claim(tx: &mut dyn Tx, request: &Request, queue: QueueId, limit: usize) -> Re
              UPDATE items SET state = 1, epoch = epoch + 1, agent_entity_id = $4, agent_id = $5, managed = $6, \
              leased_at = $7, deadline = $8 FROM ready \
              WHERE items.entity_id = ready.entity_id AND items.id = ready.id \
-             RETURNING items.id, items.priority, COALESCE(items.place, items.id)"
+             RETURNING items.priority, COALESCE(items.place, items.id), items.id, items.epoch, items.attempt"
         ),
         params![
             queue.entity,
@@ -51,14 +59,18 @@ fn claim(tx: &mut dyn Tx, request: &Request, queue: QueueId, limit: usize) -> Re
     // The order of RETURNING is nobody's promise.
     let mut taken = rows
         .iter()
-        .map(|row| Ok((row.i64(1)?, row.i64(2)?, row.i64(0)?)))
+        .map(|row| Ok([row.i64(0)?, row.i64(1)?, row.i64(2)?, row.i64(3)?, row.i64(4)?]))
         .collect::<Result<Vec<_>>>()?;
     taken.sort_unstable();
     Ok(taken
         .into_iter()
-        .map(|(.., number)| ItemId {
-            entity: queue.entity,
-            number,
+        .map(|[_, _, number, epoch, attempt]| Claim {
+            handle: LeaseHandle {
+                item: ItemId::new(queue.entity, number),
+                epoch,
+            },
+            queue,
+            attempt,
         })
         .collect())
 }
@@ -99,7 +111,7 @@ fn take_in_turn(
     queues: &[QueueId],
     limit: usize,
     turn: usize,
-) -> Result<Vec<ItemId>> {
+) -> Result<Vec<Claim>> {
     let mut open = open_queues(tx, queues)?;
     if open.is_empty() {
         return Ok(Vec::new());
@@ -127,7 +139,7 @@ fn take_in_turn(
     Ok(taken)
 }
 
-fn lease(tx: &mut dyn Tx, request: &Request, queues: &[QueueId], limit: usize, turn: usize) -> Result<Vec<Leased>> {
+fn lease(tx: &mut dyn Tx, request: &Request, queues: &[QueueId], limit: usize, turn: usize) -> Result<Vec<Claim>> {
     let actor = match request.agent {
         Some(agent) => match agents::may_lease(tx, agent)? {
             Some(name) => name,
@@ -136,13 +148,29 @@ fn lease(tx: &mut dyn Tx, request: &Request, queues: &[QueueId], limit: usize, t
         None => String::new(),
     };
     let taken = take_in_turn(tx, request, queues, limit, turn)?;
-    if taken.is_empty() {
-        return Ok(Vec::new());
-    }
-    let list: Vec<(usize, i64, i64)> = taken
+    let record: Vec<NewEvent> = taken
+        .iter()
+        .map(|claim| NewEvent {
+            entity: claim.queue.entity,
+            kind: "leased",
+            queue: Some(claim.queue.number),
+            item: Some(claim.handle.item.number),
+            agent: request.agent,
+            actor: actor.clone(),
+            detail: serde_json::json!({"epoch": claim.handle.epoch, "attempt": claim.attempt}).to_string(),
+        })
+        .collect();
+    events::append(tx, request.now, &record)?;
+    Ok(taken)
+}
+
+/// Reads items that were handed out, in order. One that changed hands at the same moment, or was
+/// deleted, is nobody's lease any more.
+fn handed_out(tx: &mut dyn Tx, claims: &[Claim]) -> Result<Vec<Leased>> {
+    let list: Vec<(usize, i64, i64)> = claims
         .iter()
         .enumerate()
-        .map(|(place, item)| (place, item.entity, item.number))
+        .map(|(place, claim)| (place, claim.handle.item.entity, claim.handle.item.number))
         .collect();
     let records = tx.records(
         "$1",
@@ -153,22 +181,13 @@ fn lease(tx: &mut dyn Tx, request: &Request, queues: &[QueueId], limit: usize, t
         &format!("JOIN {records} AS r ON i.entity_id = r.entity_id AND i.id = r.id ORDER BY r.place"),
         params![serde_json::json!(list).to_string()],
     )?;
-    let record: Vec<NewEvent> = items
-        .iter()
-        .map(|item| {
-            let detail = serde_json::json!({"epoch": item.epoch, "attempt": item.attempt}).to_string();
-            item.event("leased", &actor, detail)
-        })
-        .collect();
-    events::append(tx, request.now, &record)?;
+    let mut claims = claims.iter().map(|claim| claim.handle);
     Ok(items
         .into_iter()
-        .map(|item| Leased {
-            handle: LeaseHandle {
-                item: item.id,
-                epoch: item.epoch,
-            },
-            item,
+        .filter_map(|item| {
+            let handle = claims.find(|handle| handle.item == item.id)?;
+            let held = item.epoch == handle.epoch && item.state == ItemState::Leased;
+            held.then_some(Leased { handle, item })
         })
         .collect())
 }
@@ -489,10 +508,17 @@ impl Store {
         };
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let limit = limit.min(MAX_LEASE);
-        self.write(Lane::Control, "lease", move |tx| {
-            lease(tx, &request, &queues, limit, turn)
-        })
-        .await
+        let claims = self
+            .write(Lane::Control, "lease", move |tx| {
+                lease(tx, &request, &queues, limit, turn)
+            })
+            .await?;
+        if claims.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Not the writer's work: others wait for it.
+        self.read(Lane::Control, "leased", move |tx| handed_out(tx, &claims))
+            .await
     }
 
     /// Names the run of each item; idempotent per handle and run. Makes the run, pending, if it
