@@ -10,7 +10,7 @@ use std::str::FromStr;
 use slipway_model::Millis;
 use slipway_model::id::{AgentId, ItemId, QueueId};
 
-use crate::engine::{Dialect, Field, Lane, Row, Tx, Value, next_numbers, params};
+use crate::engine::{Conflict, Dialect, Field, Lane, Row, Tx, Value, insert_all, next_numbers, params};
 use crate::{Error, Result, Store, settings};
 
 /// A place in commit order. On PostgreSQL `major` is the transaction, so that an event never
@@ -130,26 +130,41 @@ pub(crate) fn append(tx: &mut dyn Tx, at: Millis, events: &[NewEvent]) -> Result
     match tx.dialect() {
         Dialect::Sqlite => {
             let numbers = next_numbers(tx, "events", events.len())?;
-            let mut published = Vec::with_capacity(events.len());
-            for (event, number) in events.iter().zip(numbers) {
-                tx.execute(
-                    "INSERT INTO events (id, major, at, entity_id, queue_id, item_id, agent_entity_id, agent_id, \
-                     kind, actor, detail) VALUES ($1, 0, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
-                    params![
-                        number,
-                        at,
-                        event.entity,
-                        event.queue,
-                        event.item,
-                        event.agent.map(|agent| agent.entity),
-                        event.agent.map(|agent| agent.number),
-                        event.kind,
-                        &event.actor,
-                        &event.detail,
-                    ],
-                )?;
-                published.push(event.placed(number, at));
-            }
+            let columns = [
+                ("id", Field::Int),
+                ("major", Field::Int),
+                ("at", Field::Int),
+                ("entity_id", Field::Int),
+                ("queue_id", Field::Int),
+                ("item_id", Field::Int),
+                ("agent_entity_id", Field::Int),
+                ("agent_id", Field::Int),
+                ("kind", Field::Text),
+                ("actor", Field::Text),
+                ("detail", Field::Text),
+            ];
+            let row = |(event, number): (&NewEvent, &i64)| {
+                vec![
+                    Value::from(*number),
+                    Value::from(0),
+                    Value::from(at),
+                    Value::from(event.entity),
+                    Value::from(event.queue),
+                    Value::from(event.item),
+                    Value::from(event.agent.map(|agent| agent.entity)),
+                    Value::from(event.agent.map(|agent| agent.number)),
+                    Value::from(event.kind),
+                    Value::from(&event.actor),
+                    Value::from(&event.detail),
+                ]
+            };
+            let rows = events.iter().zip(&numbers).map(row).collect();
+            insert_all(tx, "events", &columns, Conflict::Fail, rows)?;
+            let published = events
+                .iter()
+                .zip(numbers)
+                .map(|(event, number)| event.placed(number, at))
+                .collect();
             tx.publish(published);
         }
         Dialect::Postgres => {

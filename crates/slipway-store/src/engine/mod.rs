@@ -7,7 +7,7 @@
 //! their own. On PostgreSQL every worker runs one job per transaction at READ COMMITTED; rows that a job reads and then changes are locked with
 //! [`Tx::for_update`]. Nothing is answered, and no watcher is told, before its commit.
 //!
-//! SQL is written once for both: `$1` parameters, `BIGINT`, `TEXT`, `DOUBLE PRECISION` and bytes,
+//! SQL is written once for both: `$1` parameters (SQLite alone also takes `?`, in order), `BIGINT`, `TEXT`, `DOUBLE PRECISION` and bytes,
 //! `ON CONFLICT`, `RETURNING`, explicit `CAST` where a parameter's type is not evident. Many rows
 //! travel as one JSON array: see [`Tx::records`].
 
@@ -31,7 +31,7 @@ use crate::error::{Error, Result};
 use crate::events::Event;
 use crate::options::{Database, Options};
 
-pub(crate) use bulk::{insert_all, next_number, next_numbers};
+pub(crate) use bulk::{Conflict, insert_all, next_number, next_numbers};
 pub use value::{Row, Value};
 
 use job::{Job, Task};

@@ -5,6 +5,7 @@
 //! requests. It never waits for a group to fill. A job that fails half-way is undone alone.
 
 use std::fs::{self, File, OpenOptions};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -22,12 +23,16 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql};
 /// Reader threads per file.
 const READERS: usize = 3;
 
-/// A group ends after this many jobs, statements or bytes, or this much time, whichever is first:
-/// the first job of a group waits for the last.
+/// A group ends after this many jobs, statements or bytes, whichever is first.
 const GROUP_JOBS: usize = 1024;
 const GROUP_STATEMENTS: usize = 20_000;
 const GROUP_BYTES: usize = 8 << 20;
-const GROUP_TIME: Duration = Duration::from_millis(15);
+
+/// A group takes more jobs for as long as its commit is going to take, judged by the one before, within
+/// these bounds. Its first job waits for its last, and whoever is answered at one moment comes back at
+/// one moment, while the writer has nothing to do: on a fast disk small groups keep it busy, on a slow
+/// one large groups pay.
+const GROUP_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(15);
 
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 512;
@@ -140,7 +145,12 @@ impl FileThreads {
             threads: Vec::with_capacity(1 + READERS),
         };
         let (inbox, news) = (Arc::clone(&file.writes), news.clone());
-        file.spawn("store-write", move || Writer { connection, news }.run(&inbox))?;
+        let writer = Writer {
+            connection,
+            news,
+            patience: *GROUP_TIME.start(),
+        };
+        file.spawn("store-write", move || writer.run(&inbox))?;
         for connection in readers {
             let inbox = Arc::clone(&file.reads);
             file.spawn("store-read", move || read_all(&connection, &inbox))?;
@@ -181,7 +191,7 @@ fn connect(path: &Path, require_durable: bool) -> Result<Connection> {
              PRAGMA synchronous = FULL;
              PRAGMA foreign_keys = ON;
              PRAGMA temp_store = MEMORY;
-             PRAGMA cache_size = -65536;
+             PRAGMA cache_size = -16384;
              PRAGMA mmap_size = 268435456;
              PRAGMA journal_size_limit = 67108864;
              PRAGMA wal_autocheckpoint = 4000;",
@@ -234,18 +244,20 @@ fn check_durable(connection: &Connection, path: &Path) -> Result<()> {
 struct Writer {
     connection: Connection,
     news: News,
+    /// For how long a group takes more jobs.
+    patience: Duration,
 }
 
 impl Writer {
-    fn run(&self, inbox: &Inbox) {
+    fn run(mut self, inbox: &Inbox) {
         while let Some((_, first)) = inbox.wait() {
             self.group(first, inbox);
         }
     }
 
     /// Runs one job and those that wait behind it in one transaction, commits, and answers.
-    fn group(&self, first: Box<dyn Job>, inbox: &Inbox) {
-        let begun = Instant::now();
+    fn group(&mut self, first: Box<dyn Job>, inbox: &Inbox) {
+        let end = Instant::now() + self.patience;
         let mut group = Group::default();
         if let Err(error) = self.command("BEGIN IMMEDIATE") {
             let mut first = first;
@@ -258,7 +270,7 @@ impl Writer {
             let left = self.run_job(job.as_mut(), &mut group);
             group.jobs.push(job);
             next = match left {
-                Left::Nothing if !group.is_full(begun) => inbox.take(),
+                Left::Nothing if !group.is_full(end) => inbox.take(),
                 Left::Nothing => None,
                 Left::Changes => match self.run_apart(group.jobs) {
                     Ok(again) => {
@@ -272,9 +284,11 @@ impl Writer {
         for job in &group.jobs {
             failpoint::hit(job.label(), "begun");
         }
+        let committing = Instant::now();
         if let Err(error) = self.command("COMMIT") {
             return self.abandon(group, &error);
         }
+        self.patience = committing.elapsed().clamp(*GROUP_TIME.start(), *GROUP_TIME.end());
         for job in &group.jobs {
             failpoint::hit(job.label(), "committed");
         }
@@ -399,11 +413,11 @@ impl Group {
         self.bytes += tx.bytes;
     }
 
-    fn is_full(&self, begun: Instant) -> bool {
+    fn is_full(&self, end: Instant) -> bool {
         self.jobs.len() >= GROUP_JOBS
             || self.statements >= GROUP_STATEMENTS
             || self.bytes >= GROUP_BYTES
-            || begun.elapsed() >= GROUP_TIME
+            || Instant::now() >= end
     }
 }
 
@@ -460,11 +474,12 @@ impl<'connection> SqliteTx<'connection> {
         // SQLite numbers named parameters by first appearance, not by their digits.
         let mut bound = 0;
         for index in 1..=statement.parameter_count() {
-            let value = statement
-                .parameter_name(index)
-                .and_then(|name| name.strip_prefix('$'))
-                .and_then(|digits| digits.parse::<usize>().ok())
-                .and_then(|number| params.get(number.checked_sub(1)?))
+            let number = match statement.parameter_name(index) {
+                None => Some(index),
+                Some(name) => name.strip_prefix('$').and_then(|digits| digits.parse().ok()),
+            };
+            let value = number
+                .and_then(|number: usize| params.get(number.checked_sub(1)?))
                 .ok_or_else(|| Error::Internal(format!("parameter {index} has no value in: {sql}")))?;
             statement
                 .raw_bind_parameter(index, value)

@@ -9,7 +9,7 @@ use slipway_model::id::{ItemId, QueueId};
 use slipway_model::item::ItemState;
 
 use super::{NewItem, Pushed};
-use crate::engine::{Field, Lane, Tx, insert_all, next_numbers, params};
+use crate::engine::{Conflict, Field, Lane, Tx, insert_all, next_numbers, params};
 use crate::events::{self, NewEvent};
 use crate::{Error, Result, Store};
 
@@ -194,7 +194,8 @@ pub(super) fn push(
             ("key_id", Field::Int),
             ("author", Field::Text),
         ],
-        &rows,
+        Conflict::Fail,
+        rows,
     )?;
     insert_all(
         tx,
@@ -205,7 +206,8 @@ pub(super) fn push(
             ("template_values", Field::Text),
             ("spec", Field::Text),
         ],
-        &specs,
+        Conflict::Fail,
+        specs,
     )?;
     insert_all(
         tx,
@@ -218,7 +220,8 @@ pub(super) fn push(
             ("at", Field::Int),
             ("delivered", Field::Int),
         ],
-        &tokens,
+        Conflict::Fail,
+        tokens,
     )?;
     events::append(tx, now, &record)?;
     Ok(pushed)

@@ -1,7 +1,7 @@
 //! The SQL of runs: narrow rows that heartbeats rewrite, and the texts beside them.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::collections::{HashMap, HashSet};
 
 use slipway_model::Millis;
 use slipway_model::id::{ItemId, RunName};
@@ -9,7 +9,7 @@ use slipway_model::names;
 use slipway_model::run::RunState;
 
 use super::{Alert, Named, Run, RunFile, RunUpsert};
-use crate::engine::{Dialect, Field, Row, Tx, params};
+use crate::engine::{Conflict, Dialect, Field, Row, Tx, Value, insert_all, params};
 use crate::projects::{self, Project};
 use crate::{Error, Page, Result};
 
@@ -97,71 +97,42 @@ pub(super) fn insert(
     Ok(Some(core))
 }
 
-/// Makes pending runs; returns those that there are already.
+/// Makes pending runs. If one of them was there already, all are returned: the caller looks whose each
+/// of them is.
 pub(super) fn insert_pending<'a>(
     tx: &mut dyn Tx,
     fresh: &[(&Project, &'a Named<'a>)],
     now: Millis,
 ) -> Result<Vec<&'a Named<'a>>> {
-    if tx.dialect() == Dialect::Sqlite {
-        // A prepared statement per row costs less there than taking JSON apart.
-        let mut known = Vec::new();
-        for (project, one) in fresh {
-            let made = insert(
-                tx,
-                project,
-                &one.run.run,
-                one.author,
-                RunState::Pending,
-                Some(one.item),
-                now,
-            )?;
-            if made.is_none() {
-                known.push(*one);
-            }
-        }
-        return Ok(known);
+    let row = |(project, one): &(&Project, &Named<'_>)| {
+        vec![
+            Value::from(project.entity_id),
+            Value::from(project.id),
+            Value::from(&one.run.run),
+            Value::from(RunState::Pending.code()),
+            Value::from(one.author),
+            Value::from(one.item.entity),
+            Value::from(one.item.number),
+            Value::from(false),
+            Value::from(now),
+        ]
+    };
+    let columns = [
+        ("entity_id", Field::Int),
+        ("project_id", Field::Int),
+        ("run_id", Field::Text),
+        ("state", Field::Int),
+        ("username", Field::Text),
+        ("item_entity_id", Field::Int),
+        ("item_id", Field::Int),
+        ("stop_requested", Field::Int),
+        ("created_at", Field::Int),
+    ];
+    let made = insert_all(tx, "runs", &columns, Conflict::Keep, fresh.iter().map(row).collect())?;
+    if made == fresh.len() as u64 {
+        return Ok(Vec::new());
     }
-    let list: Vec<serde_json::Value> = fresh
-        .iter()
-        .map(|(project, one)| {
-            serde_json::json!([
-                project.entity_id,
-                project.id,
-                one.run.run,
-                one.author,
-                one.item.entity,
-                one.item.number
-            ])
-        })
-        .collect();
-    let records = tx.records(
-        "$1",
-        &[
-            ("entity_id", Field::Int),
-            ("project_id", Field::Int),
-            ("run_id", Field::Text),
-            ("username", Field::Text),
-            ("item_entity_id", Field::Int),
-            ("item_id", Field::Int),
-        ],
-    );
-    let sql = format!(
-        "INSERT INTO runs (entity_id, project_id, run_id, username, item_entity_id, item_id, state, stop_requested, \
-         created_at) SELECT r.*, {}, 0, $2 FROM {records} AS r \
-         ON CONFLICT (entity_id, project_id, run_id) DO NOTHING RETURNING item_entity_id, item_id",
-        RunState::Pending.code()
-    );
-    let rows = tx.query(&sql, params![serde_json::Value::from(list).to_string(), now])?;
-    let made = rows
-        .iter()
-        .map(|row| Ok(ItemId::new(row.i64(0)?, row.i64(1)?)))
-        .collect::<Result<HashSet<_>>>()?;
-    Ok(fresh
-        .iter()
-        .map(|(_, one)| *one)
-        .filter(|one| !made.contains(&one.item))
-        .collect())
+    Ok(fresh.iter().map(|(_, one)| *one).collect())
 }
 
 /// Ends runs that have not ended, or only seemed to.
