@@ -37,6 +37,8 @@ pub struct Store {
     engine: Arc<engine::Engine>,
     /// Which queue the next lease looks at first.
     turn: Arc<AtomicUsize>,
+    /// Pushes that wait for a transaction, on PostgreSQL.
+    pushes: Arc<items::PushLine>,
     /// Whether the tick has had a turn since the store was opened.
     ticked: Arc<AtomicBool>,
 }

@@ -251,6 +251,7 @@ impl Store {
         Ok(Self {
             engine: Arc::new(engine),
             turn: Arc::default(),
+            pushes: Arc::default(),
             ticked: Arc::default(),
         })
     }

@@ -9,7 +9,7 @@ use slipway_model::id::{ItemId, QueueId};
 use slipway_model::item::ItemState;
 
 use super::{NewItem, Pushed};
-use crate::engine::{Conflict, Field, Lane, Tx, insert_all, next_numbers, params};
+use crate::engine::{Conflict, Dialect, Field, Lane, Tx, insert_all, next_numbers, params};
 use crate::events::{self, NewEvent};
 use crate::{Error, Result, Store};
 
@@ -236,8 +236,13 @@ impl Store {
     pub async fn push(&self, queue: QueueId, items: Vec<NewItem>, now: Millis) -> Result<Vec<Pushed>> {
         check(&items)?;
         let now = self.clock(now);
-        self.write(Lane::Control, "push", move |tx| push(tx, queue, &items, "{}", now))
-            .await
+        match self.dialect() {
+            Dialect::Sqlite => {
+                self.write(Lane::Control, "push", move |tx| push(tx, queue, &items, "{}", now))
+                    .await
+            }
+            Dialect::Postgres => self.push_in_line(queue, items, now).await,
+        }
     }
 
     /// Notes that the answers of these pushes reached their clients. Only a push that carried a

@@ -16,6 +16,7 @@ crate::cases!(
     a_push_is_all_or_nothing,
     a_large_push_keeps_its_order,
     noting_a_delivery_hides_no_item_from_agents,
+    pushes_at_one_moment_get_their_own_answers,
 );
 
 fn keyed(key: &str) -> NewItem {
@@ -170,5 +171,48 @@ async fn noting_a_delivery_hides_no_item_from_agents(bed: &Bed) {
         let (delivered, leased) = tokio::join!(delivered, bed.lease(agent, &queues, 1, T0));
         delivered.unwrap();
         assert_eq!(leased.len(), 1, "round {round}");
+    }
+}
+
+async fn pushes_at_one_moment_get_their_own_answers(bed: &Bed) {
+    let queues = [bed.queue("a").await, bed.queue("b").await];
+    let gone = bed.queue("gone").await;
+    bed.store.delete_queue(gone, T0).await.unwrap();
+    let pushes = (0..40_usize).map(|number| async move {
+        let item = NewItem {
+            author: format!("author-{number}"),
+            ..new_item()
+        };
+        let (queue, items) = match number % 10 {
+            // What its database cannot hold, and a queue that is not there: nobody else's trouble.
+            3 => (
+                queues[number % 2],
+                vec![NewItem {
+                    spec: "\0".to_owned(),
+                    ..item
+                }],
+            ),
+            7 => (gone, vec![item]),
+            _ => (queues[number % 2], vec![item; number % 3 + 1]),
+        };
+        (number, items.len(), bed.store.push(queue, items, T0).await)
+    });
+    for (number, count, answer) in futures::future::join_all(pushes).await {
+        match (number % 10, answer) {
+            (7, answer) => assert!(matches!(answer, Err(Error::NotFound { .. })), "{answer:?}"),
+            (3, Err(error)) => assert!(matches!(error, Error::Invalid(_)), "{error}"),
+            (_, answer) => {
+                let pushed = answer.unwrap();
+                assert_eq!(pushed.len(), count);
+                for one in pushed {
+                    assert!(one.inserted);
+                    let item = bed.item(one.id).await;
+                    assert_eq!(
+                        (item.author, item.queue),
+                        (format!("author-{number}"), queues[number % 2])
+                    );
+                }
+            }
+        }
     }
 }
