@@ -55,13 +55,16 @@ class Docker:
 
 
 class EngineProxy:
-    """The engine at a socket of its own, which can go away and come back."""
+    """The engine at a socket of its own, which can go away and come back, and lose a single message."""
 
     def __init__(self, path: Path, engine: str = "/var/run/docker.sock") -> None:
         self.path = path
         self.engine = engine
         self.listener: socket.socket | None = None
         self.open: set[socket.socket] = set()
+        self.to_lose: tuple[str, bytes, bytes] | None = None
+        self.lost = threading.Event()
+        self.unanswered: set[socket.socket] = set()
         self.start()
 
     def start(self) -> None:
@@ -81,6 +84,13 @@ class EngineProxy:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
+    def lose(self, what: str, method: str, path: str) -> threading.Event:
+        """Breaks the connection of the next call like this one, once: its `request` before the engine
+        hears it, or its `answer` once the engine has done it. The event tells that it happened."""
+        self.lost = threading.Event()
+        self.to_lose = (what, method.encode() + b" ", path.encode())
+        return self.lost
+
     def _accept(self, listener: socket.socket) -> None:
         while True:
             try:
@@ -88,7 +98,11 @@ class EngineProxy:
             except OSError:
                 return
             upstream = socket.socket(socket.AF_UNIX)
-            upstream.connect(self.engine)
+            try:
+                upstream.connect(self.engine)
+            except OSError:
+                client.close()
+                continue
             self.open |= {client, upstream}
             for source, sink in ((client, upstream), (upstream, client)):
                 threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
@@ -96,7 +110,23 @@ class EngineProxy:
     def _copy(self, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
+                if source in self.unanswered or self._loses(data, sink):
+                    self.lost.set()
+                    source.shutdown(socket.SHUT_RDWR)
+                    break
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
         self.open.discard(source)
+
+    def _loses(self, data: bytes, sink: socket.socket) -> bool:
+        """Whether these bytes go no further."""
+        if self.to_lose is None:
+            return False
+        what, method, path = self.to_lose
+        if not data.startswith(method) or path not in data.split(b"\r\n", 1)[0]:
+            return False
+        self.to_lose = None
+        if what == "answer":
+            self.unanswered.add(sink)
+        return what == "request"
