@@ -19,13 +19,13 @@ demo: ## Run a training job from queue to finished run; stays up until Ctrl-C (O
 test: ## Set up and run every check: format, lints, Rust tests, official client, docs, crash rounds
 	@scripts/test.sh $(STAGES)
 
-chaos: ## Crash rounds of server and agent (ROUNDS=1000, SEED=…)
-	@ROUNDS=$(ROUNDS) SEED=$(SEED) scripts/chaos.sh
+chaos: ## Crash rounds of server, agent and container engine (ROUNDS=1000, SEED=…, ENGINE_ROUNDS=20)
+	@ROUNDS=$(ROUNDS) SEED=$(SEED) ENGINE_ROUNDS=$(ENGINE_ROUNDS) scripts/chaos.sh
 
 fuzz: ## Fuzz every parser that a submitter reaches (SECONDS_EACH=60, TARGETS="graphql config")
 	@SECONDS_EACH=$(SECONDS_EACH) scripts/fuzz.sh $(TARGETS)
 
-bench: ## Measure the queue against its budgets and its peers (ARGS="--items 2000 --deep 20000 --agents 1000")
+bench: ## Measure queue and agent against their budgets and peers (ARGS="--items 2000 --deep 20000 --agents 1000")
 	@bench/run.sh $(ARGS)
 
 lint: ## Format check and clippy only

@@ -122,17 +122,22 @@ class World:
         self.server = Server(directory / "server", database_url=database_url).start()
         self.alice = self.server.admin
         self.client = Client(self.alice, directory / "client")
-        code = self.client.write(JOB, "job")
-        self.client.wandb(
-            "job", "create", "code", "-p", "chaos", "-e", "alice", "-n", "job", "-E", "sh run.sh", "-r", "3.11", code
-        ).ok()
-        queues.create(self.alice, QUEUE)
-        self.agent = Agent(self.alice, directory / "agent", [QUEUE], max_jobs=4, name="chaos").start()
+        self.agent = Agent(self.alice, directory / "agent", [QUEUE], max_jobs=4, name="chaos")
+        self.prepare()
+        self.agent.start()
         self.labels = itertools.count(1)
         self.pushes = Pushes(self.alice, QUEUE, self.client)
         # What the account leaves out so far.
         self.under_way: list[Push] = []
         self.account = Account()
+
+    def prepare(self) -> None:
+        """Makes the queue and what its items run."""
+        code = self.client.write(JOB, "job")
+        self.client.wandb(
+            "job", "create", "code", "-p", "chaos", "-e", "alice", "-n", "job", "-E", "sh run.sh", "-r", "3.11", code
+        ).ok()
+        queues.create(self.alice, QUEUE)
 
     def close(self) -> None:
         self.pushes.close()
