@@ -41,13 +41,14 @@ impl From<Failure> for HereError {
     }
 }
 
-/// Runs a launch spec to its end. `print` gets the output as it comes; once `interrupted` resolves, the
-/// job is stopped.
+/// Runs a launch spec to its end. `started` is told once the job exists; `print` gets the output as it
+/// comes; once `interrupted` resolves, the job is stopped.
 pub(crate) async fn launch(
     options: &AgentOptions,
     client: &slipway_client::Client,
     spec: Value,
     entity: &str,
+    started: impl FnOnce(),
     mut print: impl FnMut(&[u8]),
     interrupted: impl Future<Output = ()>,
 ) -> Result<Exit, HereError> {
@@ -86,6 +87,7 @@ pub(crate) async fn launch(
         })?;
         let id = workload.id.clone();
         shared.runner.launch(workload).await?;
+        started();
         let end = follow(&shared, &id, &mut print, interrupted).await;
         let left = match &end {
             Ok(_) => shared.runner.remove(&id).await,

@@ -129,8 +129,8 @@ impl Agent {
         check(&self.options, &self.client, &targets).await
     }
 
-    /// Runs one launch spec on this machine, without a queue, to its end. `print` gets the output as it
-    /// comes; once `interrupted` resolves, the job is stopped.
+    /// Runs one launch spec on this machine, without a queue, to its end. `started` is told once the job
+    /// exists; `print` gets the output as it comes; once `interrupted` resolves, the job is stopped.
     ///
     /// # Errors
     /// [`HereError`]. Nothing of the job is left behind.
@@ -138,10 +138,11 @@ impl Agent {
         &self,
         spec: serde_json::Value,
         entity: &str,
+        started: impl FnOnce(),
         print: impl FnMut(&[u8]),
         interrupted: impl Future<Output = ()>,
     ) -> Result<slipway_runner::Exit, HereError> {
-        here::launch(&self.options, &self.client, spec, entity, print, interrupted).await
+        here::launch(&self.options, &self.client, spec, entity, started, print, interrupted).await
     }
 
     /// Serves the queues until the handle, the server or an error ends it. Waits for a server that

@@ -50,7 +50,8 @@ pub(crate) enum SourceError {
     Image(String),
     #[error(
         "job `{0}` is code, and a container needs an image, which this agent does not build; make an image job of it \
-         (`slipway job create image`), or launch it on a queue of `local-process`"
+         (`slipway job create image`), or run it as a process: on a queue of `local-process`, or without a queue by \
+         `slipway launch --resource local-process`"
     )]
     NeedsImage(String),
     #[error("job `{job}` is a notebook; convert it to a script, for example with `jupyter nbconvert --to script`")]

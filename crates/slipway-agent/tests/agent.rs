@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use serde_json::json;
@@ -31,6 +31,10 @@ const KEY: &str = "slipway_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH";
 
 /// How long a condition may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(60);
+
+/// Within which a job hears of a stop. On a machine that does nothing else it takes milliseconds; an agent
+/// that missed the word and looked by itself would take five seconds.
+const STOP_HEARD: Duration = Duration::from_secs(4);
 
 /// The agent starts this very program as the shim of a job, with the job directory as its last
 /// argument. In an ordinary test run it does nothing.
@@ -236,7 +240,11 @@ impl Bench {
     }
 
     fn agent(&self, change: impl FnOnce(&mut AgentConfig)) -> RunningAgent {
-        let agent = Agent::new(self.agent_options(change), self.client.clone());
+        self.start(self.agent_options(change))
+    }
+
+    fn start(&self, options: AgentOptions) -> RunningAgent {
+        let agent = Agent::new(options, self.client.clone());
         let handle = agent.handle();
         RunningAgent {
             handle,
@@ -597,5 +605,97 @@ async fn a_job_runs_in_the_directory_that_its_submitter_names() {
         assert_eq!(failure.reason.as_deref(), Some("working-directory"), "{directory}");
         assert!(failure.message.contains(directory), "{}", failure.message);
     }
+    agent.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_run_hears_of_it_at_once() {
+    let bench = Bench::new().await;
+    let agent = bench.agent(|_| {});
+    let pushed = bench
+        .push("trap 'echo stopping; exit 0' TERM; echo up; while :; do sleep 0.02; done")
+        .await;
+    bench.wait_for_output(&pushed, "up").await;
+    bench.begin_run(&pushed).await;
+    let run = bench.client.run("alice", "proj", &pushed.run).await.unwrap().unwrap();
+    // As the run's page does it: the server tells the agent, and the agent signals the job.
+    bench.client.stop_run(&run.id).await.unwrap();
+    let asked = Instant::now();
+    bench.wait_for_output(&pushed, "stopping").await;
+    assert!(asked.elapsed() < STOP_HEARD, "{:?}", asked.elapsed());
+    bench.wait_for(&pushed, &["KILLED"]).await;
+    agent.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_does_not_start_in_time_fails_and_frees_its_slot() {
+    let bench = Bench::new().await;
+    let go = bench.signal("go");
+    let hangs = format!("while [ ! -e {} ]; do sleep 0.02; done", go.display());
+    let mut options = bench.agent_options(|config| {
+        config.max_jobs = 1;
+        config.start_timeout = Some(Duration::from_secs(1));
+    });
+    options.shim = ["sh", "-c", &hangs, "shim"].map(OsString::from).to_vec();
+    let agent = bench.start(options);
+    let pushed = [bench.push("true").await, bench.push("true").await];
+    for pushed in &pushed {
+        let failure = bench.wait_for(pushed, &["FAILED"]).await.failure.unwrap();
+        assert_eq!(failure.reason.as_deref(), Some("start-failed"));
+        assert!(
+            failure.message.contains("did not start within 1 s"),
+            "{}",
+            failure.message
+        );
+    }
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(agent.drain().await, End::Drained);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_has_a_key_of_its_own_for_its_run_alone() {
+    let bench = Bench::new().await;
+    let (key, go) = (bench.signal("key"), bench.signal("go"));
+    let agent = bench.agent(|_| {});
+    let script = format!(
+        "echo $WANDB_API_KEY > {}; echo up; while [ ! -e {} ]; do sleep 0.02; done",
+        key.display(),
+        go.display()
+    );
+    let pushed = bench.push(&script).await;
+    bench.wait_for_output(&pushed, "up").await;
+    let key = std::fs::read_to_string(key).unwrap().trim().to_owned();
+    assert!(key.starts_with("slipway_") && key != KEY, "the agent's key, or none");
+    let job = Client::new(ClientOptions::new(bench.client.base_url(), Some(key.clone()))).unwrap();
+    let upsert = |run: &str| UpsertRun {
+        name: Some(run.to_owned()),
+        project: Some("proj".to_owned()),
+        entity: Some("alice".to_owned()),
+        host: Some("host".to_owned()),
+        ..UpsertRun::default()
+    };
+    let own = job.upsert_run(&upsert(&pushed.run)).await.unwrap();
+    assert_eq!(own.name, pushed.run);
+    let other = job.upsert_run(&upsert("another")).await.unwrap_err();
+    assert!(matches!(other, slipway_client::Error::Forbidden(_)), "{other}");
+    let push = Push {
+        entity_name: "alice".to_owned(),
+        project_name: "model-registry".to_owned(),
+        queue_name: "q".to_owned(),
+        run_spec: json!({"job": "alice/proj/job:latest", "entity": "alice", "project": "proj"}).to_string(),
+        priority: None,
+        template_variable_values: None,
+        idempotency_key: None,
+        dry_run: false,
+    };
+    let launched = job.push(push).await.unwrap_err();
+    assert!(
+        launched.to_string().contains("run key may not operate queues"),
+        "{launched}"
+    );
+    std::fs::write(&go, "").unwrap();
+    let item = bench.wait_for(&pushed, &["FINISHED"]).await;
+    let shown = format!("{item:?}{}", bench.output(&pushed).await);
+    assert!(!shown.contains(&key), "the key is shown");
     agent.drain().await;
 }

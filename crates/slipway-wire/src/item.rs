@@ -29,6 +29,9 @@ pub struct Item {
     /// 0 critical, 1 high, 2 medium, 3 low.
     #[serde(default)]
     pub priority: Option<i64>,
+    /// The job or image that it runs.
+    #[serde(default)]
+    pub job: Option<String>,
     /// Who submitted it.
     #[serde(default)]
     pub author: Option<String>,

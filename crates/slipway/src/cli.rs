@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands;
 use crate::config::connection::ConnectionArgs;
 use crate::context::{Context, GlobalArgs};
 use crate::exit::{Error, Result};
+use crate::output::Format;
 
 /// Launch jobs from queues: server, agent and command line of an open W&B Launch.
 #[derive(Debug, Parser)]
@@ -74,11 +76,47 @@ enum Command {
     /// Run one job for the agent
     #[command(hide = true)]
     Shim(commands::shim::ShimArgs),
+    /// Look after one job that `launch --async` let go
+    #[command(hide = true)]
+    LookAfter,
 }
 
 /// Reads a command line.
 pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> std::result::Result<Cli, clap::Error> {
-    Cli::try_parse_from(long_forms(arguments))
+    let mut command = command();
+    let matches = command.try_get_matches_from_mut(long_forms(arguments))?;
+    let mut cli = Cli::from_arg_matches(&matches).map_err(|error| error.format(&mut command))?;
+    if let (Command::Launch(args), Some((_, launch))) = (&mut cli.command, matches.subcommand()) {
+        let ids = launch.ids().map(clap::Id::as_str);
+        let by_variable = ids.filter(|id| launch.value_source(id) == Some(ValueSource::EnvVariable));
+        args.by_variable = by_variable.map(str::to_owned).collect();
+    }
+    Ok(cli)
+}
+
+/// The form of output that a command line asks for, which may be wrong otherwise.
+pub(crate) fn format_of(arguments: &[OsString]) -> Format {
+    let words: Vec<&str> = arguments.iter().filter_map(|argument| argument.to_str()).collect();
+    let words = words.split(|word| *word == "--").next().unwrap_or_default();
+    let asked = |pair: &[&str]| matches!(pair, ["-o" | "--output", "json"]);
+    let joined = |word: &&str| matches!(*word, "--output=json" | "-o=json" | "-ojson");
+    if words.windows(2).any(asked) || words.iter().any(joined) {
+        Format::Json
+    } else {
+        Format::Table
+    }
+}
+
+/// A command line that could not be read, in the words of the reader.
+pub(crate) fn wrong_usage(error: &clap::Error) -> Error {
+    let text = error.to_string();
+    let said: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:"))
+        .collect();
+    let said = said.join(" ");
+    Error::usage(said.trim().trim_start_matches("error: ")).with_hint("`--help` shows examples")
 }
 
 /// The whole command, for completions and the reference.
@@ -112,13 +150,14 @@ impl Cli {
             Command::Docs => commands::docs::run()?,
             Command::Server(args) => runtime()?.block_on(commands::server::run(args))?,
             Command::Up(args) => runtime()?.block_on(commands::up::run(args))?,
-            Command::Login(args) => runtime()?.block_on(commands::login::run(args, &self.connection))?,
+            Command::Login(args) => runtime()?.block_on(commands::login::run(args, &self.connection, &self.global))?,
             Command::LaunchAgent(args) => {
                 runtime()?.block_on(commands::launch_agent::run(args, &self.connection, &self.global))?;
             }
             Command::Launch(args) => return runtime()?.block_on(commands::launch::run(*args, &connect()?)),
+            Command::LookAfter => runtime()?.block_on(commands::launch_here::look_after(connect))?,
             Command::Job(command) => runtime()?.block_on(commands::job::run(command, &connect()?))?,
-            Command::Queue(command) => runtime()?.block_on(commands::queue::run(command, &connect()?))?,
+            Command::Queue(command) => runtime()?.block_on(commands::queue::run(command, connect, &self.global))?,
             Command::Item(command) => runtime()?.block_on(commands::item::run(command, &connect()?))?,
             Command::Run(command) => runtime()?.block_on(commands::run::run(command, &connect()?))?,
             Command::Agents(command) => runtime()?.block_on(commands::agents::run(command, &connect()?))?,
@@ -142,6 +181,7 @@ fn runtime() -> Result<tokio::runtime::Runtime> {
 #[cfg(test)]
 mod tests {
     use super::{Cli, command, long_forms, parse};
+    use crate::output::Format;
 
     fn line(text: &str) -> Result<Cli, clap::Error> {
         parse(std::iter::once("slipway").chain(text.split(' ')).map(Into::into))
@@ -156,6 +196,8 @@ mod tests {
     fn command_lines_of_the_official_client_are_understood() {
         for text in [
             "login --host http://h 0123456789abcdef0123456789abcdef01234567 --relogin --verify",
+            "login --base-url http://h",
+            "login --cloud --anonymously",
             "launch -j e/p/job:latest -q q -p p -e e -c config.json -R args.json -P high --name n",
             "launch -u https://example.com/r.git -E python -g main -J name -q",
             "launch -d image:tag -p p -q q -v a=1 -v b=2 --async -b -rg repo -pq other -r kubernetes",
@@ -196,6 +238,27 @@ mod tests {
         let mut whole = command();
         whole.build();
         check(&whole, "");
+    }
+
+    #[test]
+    fn the_form_of_output_is_known_even_of_a_wrong_command_line() {
+        let format = |text: &str| super::format_of(&text.split(' ').map(Into::into).collect::<Vec<_>>());
+        for text in [
+            "slipway -o json x",
+            "slipway x --output json",
+            "slipway x --output=json",
+            "slipway -ojson x",
+        ] {
+            assert_eq!(format(text), Format::Json, "{text}");
+        }
+        for text in ["slipway x", "slipway -o table", "slipway x -- -o json"] {
+            assert_eq!(format(text), Format::Table, "{text}");
+        }
+        let error = super::wrong_usage(&line("queue shwo gpu").unwrap_err());
+        assert!(
+            error.to_string().starts_with("unrecognized subcommand 'shwo'"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -68,6 +68,11 @@ impl Context {
         project.map(str::to_owned)
     }
 
+    /// A setting of the settings files.
+    pub(crate) fn setting(&self, name: &str) -> Option<&str> {
+        self.configuration.setting(name)
+    }
+
     /// A project that must be named.
     pub(crate) fn required_project(&self, args: &ProjectArgs) -> Result<String> {
         self.project(args).ok_or_else(|| {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::process::ExitCode;
 
+use serde::{Deserialize, Serialize};
 use slipway_client::DownloadError;
 
 /// Exit codes; `docs/exit-codes.md` explains them.
@@ -20,12 +21,19 @@ pub(crate) enum Exit {
     Unavailable = 5,
 }
 
-/// Why a command failed.
-#[derive(Debug)]
+/// Why a command failed; as JSON what programs read of it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(crate) struct Error {
-    exit: u8,
+    #[serde(rename = "error")]
     message: String,
+    #[serde(rename = "code")]
+    exit: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
     hint: Option<String>,
+    /// The code with which a followed job ended, as opposed to the command itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    job_exit_code: Option<i64>,
 }
 
 /// The result of a command.
@@ -38,6 +46,7 @@ impl Error {
             exit: exit as u8,
             message: message.into(),
             hint: None,
+            job_exit_code: None,
         }
     }
 
@@ -56,12 +65,16 @@ impl Error {
         Self::new(Exit::NotFound, message)
     }
 
-    /// The end of a followed job, whose exit code becomes the command's.
-    pub(crate) fn job_ended(code: u8, message: impl Into<String>) -> Self {
+    /// The bad end of a followed job. Its exit code, if it has one, becomes the command's.
+    pub(crate) fn job_ended(code: Option<i64>, message: impl Into<String>) -> Self {
+        let code = code.filter(|code| *code != 0);
         Self {
-            exit: code,
+            exit: code
+                .and_then(|code| u8::try_from(code).ok())
+                .unwrap_or(Exit::Failure as u8),
             message: message.into(),
             hint: None,
+            job_exit_code: code,
         }
     }
 
@@ -113,9 +126,8 @@ impl From<slipway_client::Error> for Error {
         };
         let hint = error.hint().map(str::to_owned).or_else(|| hint.map(str::to_owned));
         Self {
-            exit: exit as u8,
-            message: error.to_string(),
             hint,
+            ..Self::new(exit, error.to_string())
         }
     }
 }
@@ -146,7 +158,25 @@ impl From<slipway_store::Error> for Error {
 #[cfg(test)]
 mod tests {
     use super::{Error, Exit};
+    use serde_json::json;
     use slipway_client::{Error as Client, Refusal};
+
+    #[test]
+    fn programs_tell_the_jobs_code_from_the_commands_own() {
+        let json = |error: &Error| serde_json::to_value(error).unwrap();
+        assert_eq!(
+            json(&Error::not_found("m").with_hint("h")),
+            json!({"error": "m", "code": 3, "hint": "h"})
+        );
+        for (code, expected) in [
+            (Some(3), json!({"error": "m", "code": 3, "jobExitCode": 3})),
+            (Some(300), json!({"error": "m", "code": 1, "jobExitCode": 300})),
+            (Some(0), json!({"error": "m", "code": 1})),
+            (None, json!({"error": "m", "code": 1})),
+        ] {
+            assert_eq!(json(&Error::job_ended(code, "m")), expected);
+        }
+    }
 
     #[test]
     fn each_kind_of_error_has_its_exit_code() {

@@ -6,6 +6,7 @@
 
 mod cli;
 mod commands;
+mod completion;
 mod config;
 mod context;
 mod exit;
@@ -18,6 +19,8 @@ mod telemetry;
 
 use std::process::ExitCode;
 
+use output::Format;
+
 /// Serves SQLite's allocations too: a server spends much of its time in small ones, at which the C
 /// libraries' own allocators are slow, that of musl above all.
 #[global_allocator]
@@ -26,15 +29,18 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Fails only if a provider was installed already, and this is the first line that runs.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let cli = match cli::parse(std::env::args_os()) {
-        Ok(cli) => cli,
+    clap_complete::CompleteEnv::with_factory(cli::command)
+        .var(completion::VARIABLE)
+        .complete();
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let format = cli::format_of(&arguments);
+    let ended = match cli::parse(arguments) {
+        Ok(cli) => cli.run(),
+        Err(error) if format == Format::Json && error.use_stderr() => Err(cli::wrong_usage(&error)),
         Err(error) => error.exit(),
     };
-    match cli.run() {
-        Ok(code) => code,
-        Err(error) => {
-            output::error(&error);
-            error.exit_code()
-        }
-    }
+    ended.unwrap_or_else(|error| {
+        output::error(&error, format);
+        error.exit_code()
+    })
 }

@@ -43,7 +43,6 @@ fn errors_have_their_exit_code_one_line_and_a_hint() {
         (&["queue", "show", "absent"][..], 3, "no queue `absent`"),
         (&["item", "show", "absent"], 3, "absent"),
         (&["launch", "-d", "image", "-p", "p", "-q", "absent"], 3, "absent"),
-        (&["launch", "-d", "image", "-p", "p", "--async"], 2, "needs a queue"),
         (&["queue", "create", "a", "-r", "moon"], 2, "resource `moon`"),
         (&["queue", "apply", "-f", "tabs.yaml"], 2, "tabs.yaml: line 2"),
         (&["queue", "delete"], 2, "required"),

@@ -523,6 +523,101 @@ fn the_log_goes_where_it_is_wanted() {
 }
 
 #[test]
+fn what_a_job_prints_is_read_in_every_form() {
+    let bench = Bench::new(&[]);
+    let world = &bench.world;
+    let pipe = bench.launch_waiting("waits");
+    let mut agent = bench.agent(&["--name", "one"], &[]);
+    let run = bench.started(1);
+    let id = bench.items()[0]["id"].as_str().unwrap().to_owned();
+    let follow = |arguments: &[&str]| world.spawn(arguments, &[]);
+    let mut followers = [
+        follow(&["item", "logs", "--follow", &id]),
+        follow(&["item", "logs", "-f", &id, "-o", "json"]),
+        follow(&["run", "logs", "--follow", &run, "-p", "p"]),
+        follow(&["run", "logs", "-f", &run, "-p", "p", "-o", "json"]),
+    ];
+
+    // Meanwhile the agent is asked to drain, and that is taken back.
+    let listed = stdout(&world.run(&["agents", "list"]));
+    let line = listed.lines().find(|line| line.starts_with("one ")).unwrap().to_owned();
+    assert!(line.contains(" q ") && line.contains("1 of 1"), "{listed}");
+    world.json(&["agents", "drain", "one"]);
+    agent.says("draining: takes nothing new");
+    let taken_back = world.run(&["agents", "undrain", "one"]);
+    assert_eq!(
+        stdout(&taken_back),
+        "one takes items again\n",
+        "{}",
+        stderr(&taken_back)
+    );
+    agent.says("waits for a job to end");
+
+    release(&pipe);
+    let ended = followers.each_mut().map(|follower| {
+        let (status, printed, said) = follower.end();
+        assert!(status.success(), "{said}");
+        (printed, said)
+    });
+    let lines = |text: &str| {
+        text.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect::<Vec<Value>>()
+    };
+    assert_eq!(ended[0].0, "printed begin\nprinted end\n");
+    assert!(ended[0].1.contains("the item is FINISHED"), "{}", ended[0].1);
+    let pieces = lines(&ended[1].0);
+    let text: String = pieces.iter().filter_map(|piece| piece["text"].as_str()).collect();
+    assert_eq!(text, "printed begin\nprinted end\n");
+    assert_eq!(pieces[0]["offset"], 0);
+    assert_eq!(pieces.last().unwrap()["state"], "FINISHED");
+    assert_eq!(ended[2].0, "begin\nend\n");
+    let pieces = lines(&ended[3].0);
+    let begin = serde_json::json!({"number": 0, "line": "begin"});
+    assert_eq!(pieces[0], begin);
+    assert_eq!(pieces.last().unwrap()["state"], "finished");
+    assert_eq!(
+        lines(&stdout(&world.run(&["run", "logs", &run, "-p", "p", "-o", "json"])))[0],
+        begin
+    );
+
+    let stopped = world.run(&["run", "stop", &run, "-p", "p"]);
+    assert_eq!(
+        stdout(&stopped),
+        format!("admin/p/{run} has ended already: it is finished\n")
+    );
+
+    // A job's own code is told from the command's.
+    let launch = [
+        "launch",
+        "-j",
+        "admin/p/train:latest",
+        "-p",
+        "p",
+        "-q",
+        "q",
+        "--wait",
+        "-E",
+    ];
+    let failed = world.run(&[&launch[..], &["sh -c 'echo oh no; exit 3'", "-o", "json"]].concat());
+    assert_eq!(failed.status.code(), Some(3), "{}", stderr(&failed));
+    let error: Value = serde_json::from_str(stderr(&failed).lines().last().unwrap()).unwrap();
+    assert_eq!(
+        (&error["code"], &error["jobExitCode"]),
+        (&3.into(), &3.into()),
+        "{error}"
+    );
+    let item: Value = serde_json::from_slice(&failed.stdout).unwrap();
+    let shown = stdout(&world.run(&["item", "show", item["id"].as_str().unwrap()]));
+    assert!(
+        shown.contains("oh no") && shown.contains("`slipway item logs "),
+        "{shown}"
+    );
+    agent.signal(Signal::TERM);
+    assert!(agent.end().0.success());
+}
+
+#[test]
 fn several_queues_share_the_slots_of_an_agent() {
     let bench = Bench::new(&[]);
     bench.world.json(&["queue", "create", "r", "-r", "local-process"]);

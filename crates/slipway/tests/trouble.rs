@@ -134,6 +134,58 @@ fn a_job_without_a_queue_ends_with_whoever_waits_for_it() {
     }
 }
 
+#[test]
+fn a_job_that_is_let_go_runs_on_and_leaves_its_output() {
+    let world = World::with_server();
+    fs::create_dir_all(world.path("code")).unwrap();
+    fs::write(
+        world.path("code/run.sh"),
+        "echo begun; while [ ! -e \"$1\" ]; do sleep 0.02; done; echo done; exit 3",
+    )
+    .unwrap();
+    world.create_job("train");
+    let launch = |go: &str| {
+        let entry = format!("sh run.sh {}", world.path(go).display());
+        let job = "admin/p/train:latest";
+        let flags = ["launch", "-j", job, "-p", "p", "-r", "local-process", "--async", "-E"];
+        world.json(&[&flags[..], &[&entry]].concat())
+    };
+    let read = |told: &Value| fs::read_to_string(told["output"].as_str().unwrap()).unwrap();
+    let ended = |told: &Value| read(told).contains("the job ended with code").then_some(());
+
+    let told = launch("go");
+    assert!(told["run"].as_str().unwrap().starts_with("admin/p/"), "{told}");
+    until("output", || read(&told).contains("begun").then_some(()));
+    fs::write(world.path("go"), "").unwrap();
+    until("the end", || ended(&told));
+    let output = read(&told);
+    assert!(output.starts_with("begun\ndone\n"), "{output}");
+    assert!(output.contains("the job ended with code 3"), "{output}");
+
+    let told = launch("never");
+    until("output", || read(&told).contains("begun").then_some(()));
+    let pid = rustix::process::Pid::from_raw(i32::try_from(told["pid"].as_i64().unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    until("the end", || ended(&told));
+    let here = world.path(".local/state/slipway/agent/here");
+    let left: Vec<_> = here
+        .read_dir()
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    assert!(
+        left.len() == 2 && left.iter().all(|name| name.to_string_lossy().ends_with(".log")),
+        "{left:?}"
+    );
+
+    // What keeps it from starting is said at once.
+    let refused = world.run(&["launch", "-j", "admin/p/train:latest", "-p", "p", "--async"]);
+    let said = stderr(&refused);
+    assert_eq!(refused.status.code(), Some(1), "{said}");
+    assert!(said.contains("--resource local-process"), "{said}");
+    assert_eq!(here.read_dir().unwrap().count(), 2, "nothing is kept of it");
+}
+
 /// A server whose data directory is on a small disk of its own. The disk is a `tmpfs` in a mount
 /// namespace that only the server and its shell see; `/proc` leads into it.
 struct SmallDisk {

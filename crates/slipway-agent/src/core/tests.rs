@@ -120,6 +120,55 @@ fn leases_are_renewed_in_one_batch_and_answers_stop_or_abandon() {
 }
 
 #[test]
+fn an_outage_of_a_night_ends_no_job_and_asks_now_and_then() {
+    const NIGHT: Millis = 10 * 60 * 60 * 1_000;
+    let mut core = Core::new(4, true, None, handles(&["a", "b"]), 0);
+    let mut due = vec![Event::StreamBroken];
+    let (mut now, mut pops, mut renewals) = (0, 0, 0);
+    while now < NIGHT {
+        let actions: Vec<Action> = due.drain(..).flat_map(|event| core.handle(event, now, EVEN)).collect();
+        for action in actions {
+            match action {
+                Action::Pop(_) => {
+                    pops += 1;
+                    due.push(Event::PopFailed);
+                }
+                Action::Renew(leases) => {
+                    assert_eq!(leases, handles(&["a", "b"]));
+                    renewals += 1;
+                    due.push(Event::RenewFailed);
+                }
+                Action::Heartbeat(_) => {}
+                other => panic!("at {now}: {other:?}"),
+            }
+        }
+        assert_eq!(core.running(), 2);
+        if due.is_empty() {
+            assert!(core.wake_at() > now, "at {now} the loop would spin");
+            now = core.wake_at();
+            due.push(Event::Tick);
+        }
+    }
+    // No more than the longest waits allow, and no fewer than half as many.
+    let most = |longest: Millis| usize::try_from(NIGHT / longest).unwrap();
+    assert!(
+        (most(LONGEST_POLL) / 2..=most(LONGEST_POLL) + 10).contains(&pops),
+        "{pops}"
+    );
+    assert!(
+        (most(RENEW_AGAIN) / 2..=most(RENEW_AGAIN) + 10).contains(&renewals),
+        "{renewals}"
+    );
+
+    // The server is back: it still knows one of the leases.
+    let back = vec![("a".to_owned(), Lease::Held), ("b".to_owned(), Lease::Over)];
+    core.handle(Event::StreamOpened, now, EVEN);
+    let actions = work(core.handle(Event::Renewed(back), now, EVEN));
+    assert!(actions.contains(&Action::Abandon("b".to_owned())), "{actions:?}");
+    assert!(!actions.contains(&Action::Abandon("a".to_owned())), "{actions:?}");
+}
+
+#[test]
 fn a_drain_takes_nothing_new_and_ends_after_the_last_job() {
     let mut core = Core::new(2, true, None, handles(&["a"]), 0);
     core.handle(Event::Tick, 0, EVEN);

@@ -1,12 +1,15 @@
 //! `slipway agents`.
 
+use std::collections::BTreeMap;
+
 use clap::{Args, Subcommand};
 use serde_json::Value;
 use slipway_wire::agent::Agent;
 
+use crate::completion;
 use crate::context::{Context, EntityArgs, now};
 use crate::exit::{Error, Result};
-use crate::output::{table, time};
+use crate::output::{Format, table, time};
 
 /// The subcommands of `slipway agents`.
 #[derive(Debug, Subcommand)]
@@ -36,6 +39,7 @@ pub(crate) struct ListArgs {
 #[derive(Debug, Args)]
 pub(crate) struct NameArgs {
     /// The agent's name or id
+    #[arg(add = completion::agents())]
     agent: String,
     #[command(flatten)]
     entity: EntityArgs,
@@ -56,6 +60,14 @@ async fn list(args: ListArgs, context: &Context) -> Result<()> {
     if !args.all {
         agents.retain(|agent| agent.active != Some(false));
     }
+    // An agent knows its queues by their ids.
+    let names: BTreeMap<String, String> = match context.format {
+        Format::Table if !agents.is_empty() => {
+            let queues = context.client.queues(Some(&entity)).await?;
+            queues.into_iter().map(|queue| (queue.id, queue.name)).collect()
+        }
+        _ => BTreeMap::new(),
+    };
     context.print(&agents, |agents| {
         if agents.is_empty() {
             return format!("no agent serves a queue of {entity}; start one with `slipway launch-agent -q QUEUE`");
@@ -65,7 +77,8 @@ async fn list(args: ListArgs, context: &Context) -> Result<()> {
                 agent.name.clone(),
                 state(agent),
                 agent.hostname.clone().unwrap_or_default(),
-                agent.max_jobs.map(jobs).unwrap_or_default(),
+                queues(agent, &names),
+                jobs(agent),
                 agent.version.clone().unwrap_or_default(),
                 agent
                     .heartbeat_at
@@ -74,15 +87,29 @@ async fn list(args: ListArgs, context: &Context) -> Result<()> {
                     .unwrap_or_default(),
             ]
         });
-        table::table(["name", "state", "host", "jobs at once", "version", "heard"], rows)
+        table::table(["name", "state", "host", "queues", "jobs", "version", "heard"], rows)
     })
 }
 
-fn jobs(max: i64) -> String {
-    if max < 0 {
-        "no limit".to_owned()
-    } else {
-        max.to_string()
+/// The queues by name; one that was deleted, or that the caller may not see, by its id.
+fn queues(agent: &Agent, names: &BTreeMap<String, String>) -> String {
+    let ids = agent
+        .run_queues
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str);
+    let named: Vec<&str> = ids.map(|id| names.get(id).map_or(id, String::as_str)).collect();
+    named.join(", ")
+}
+
+/// How many jobs it has, and how many at most.
+fn jobs(agent: &Agent) -> String {
+    let held = agent.held_items.len();
+    match agent.max_jobs {
+        Some(max) if max < 0 => format!("{held}, no limit"),
+        Some(max) => format!("{held} of {max}"),
+        None => held.to_string(),
     }
 }
 

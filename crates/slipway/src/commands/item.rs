@@ -1,15 +1,66 @@
 //! `slipway item`.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
+use serde_json::json;
 use slipway_client::{Follow, ItemFilter, OutputEvent};
+use slipway_model::item::ItemState;
 use slipway_model::priority::Priority;
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_wire::item::Item;
 
+use crate::completion;
 use crate::context::{Context, EntityArgs, non_empty, now};
 use crate::exit::{Error, Result};
-use crate::output::{self, table, time};
+use crate::output::{self, Format, table, time};
+
+/// A state that is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Wanted {
+    /// The API's words.
+    states: Vec<&'static str>,
+    /// The word that people read, where that is narrower.
+    label: Option<String>,
+}
+
+impl Wanted {
+    fn matches(&self, item: &Item) -> bool {
+        let labelled = |wanted: &str| label(item).eq_ignore_ascii_case(wanted);
+        let state = self.states.iter().any(|state| state.eq_ignore_ascii_case(&item.state));
+        state && (item.label.is_none() || self.label.as_deref().is_none_or(labelled))
+    }
+}
+
+/// Reads a state: in capitals a word of the API, else one that tables show.
+fn wanted(text: &str) -> std::result::Result<Wanted, String> {
+    if let Some(state) = ItemState::ALL.into_iter().find(|state| state.as_str() == text) {
+        return Ok(Wanted {
+            states: vec![state.as_str()],
+            label: None,
+        });
+    }
+    let labels = |state: ItemState| [state.label(true), state.label(false)];
+    let states: Vec<&str> = ItemState::ALL
+        .into_iter()
+        .filter(|state| labels(*state).iter().any(|label| label.eq_ignore_ascii_case(text)))
+        .map(ItemState::as_str)
+        .collect();
+    if states.is_empty() {
+        let known: BTreeSet<String> = ItemState::ALL
+            .into_iter()
+            .flat_map(labels)
+            .map(str::to_ascii_lowercase)
+            .collect();
+        let known: Vec<String> = known.into_iter().collect();
+        return Err(format!("no item is in such a state; there is {}", known.join(", ")));
+    }
+    Ok(Wanted {
+        states,
+        label: Some(text.to_owned()),
+    })
+}
 
 /// The subcommands of `slipway item`.
 #[derive(Debug, Subcommand)]
@@ -18,7 +69,7 @@ pub(crate) enum ItemCommand {
     #[command(after_help = "Examples:
   slipway item list
   slipway item list --queue gpu
-  slipway item list -q gpu --state FAILED --output json")]
+  slipway item list -q gpu --state failed --state crashed --output json")]
     List(ListArgs),
     /// Show where an item stands, why it waits or failed, and what it runs
     #[command(after_help = "Example:\n  slipway item show ID --events")]
@@ -41,13 +92,14 @@ pub(crate) enum ItemCommand {
 #[derive(Debug, Args)]
 pub(crate) struct ListArgs {
     /// The queue [default: every queue that you see]
-    #[arg(long, short, value_name = "QUEUE")]
+    #[arg(long, short, value_name = "QUEUE", add = completion::queues())]
     queue: Option<String>,
     #[command(flatten)]
     entity: EntityArgs,
-    /// Only items in this state, such as PENDING or FAILED; repeatable
-    #[arg(long = "state", short, value_name = "STATE", ignore_case = true)]
-    states: Vec<String>,
+    /// Only items in this state: queued, idle, pending, running, finished, failed, crashed or killed; the
+    /// API's words PENDING, LEASED and CLAIMED do too; repeatable
+    #[arg(long = "state", short, value_name = "STATE", value_parser = wanted)]
+    states: Vec<Wanted>,
     /// Only items that wait, in the order in which they run
     #[arg(long)]
     waiting: bool,
@@ -60,6 +112,7 @@ pub(crate) struct ListArgs {
 #[derive(Debug, Args)]
 pub(crate) struct IdArgs {
     /// The item's id
+    #[arg(add = completion::items())]
     id: String,
 }
 
@@ -67,6 +120,7 @@ pub(crate) struct IdArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ShowArgs {
     /// The item's id
+    #[arg(add = completion::items())]
     id: String,
     /// Also print its record
     #[arg(long)]
@@ -77,6 +131,7 @@ pub(crate) struct ShowArgs {
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// The item's id
+    #[arg(add = completion::items())]
     id: String,
     /// Go on until the job ends
     #[arg(long, short)]
@@ -91,9 +146,10 @@ pub(crate) struct LogsArgs {
 #[group(required = true, multiple = true, id = "target", args = ["queue", "priority"])]
 pub(crate) struct MoveArgs {
     /// The item's id
+    #[arg(add = completion::items())]
     id: String,
     /// The new queue, of the same entity
-    #[arg(long, short, value_name = "QUEUE")]
+    #[arg(long, short, value_name = "QUEUE", add = completion::queues())]
     queue: Option<String>,
     /// The new priority: critical, high, medium or low
     #[arg(long, short = 'P', value_name = "PRIORITY", value_parser = priority)]
@@ -147,11 +203,15 @@ pub(crate) fn label(item: &Item) -> String {
 
 async fn list(args: ListArgs, context: &Context) -> Result<()> {
     let filter = ItemFilter {
-        states: args.states.iter().map(|state| state.to_ascii_uppercase()).collect(),
+        states: args
+            .states
+            .iter()
+            .flat_map(|wanted| wanted.states.iter().map(|state| (*state).to_owned()))
+            .collect(),
         waiting: args.waiting,
         limit: args.limit,
     };
-    let (place, items) = match &args.queue {
+    let (place, mut items) = match &args.queue {
         Some(queue) => {
             let entity = context.entity(&args.entity).await?;
             let items = context.client.items(&entity, QUEUE_PROJECT, queue, &filter).await?;
@@ -162,6 +222,7 @@ async fn list(args: ListArgs, context: &Context) -> Result<()> {
             items_of_all_queues(&args, &filter, context).await?,
         ),
     };
+    items.retain(|item| args.states.is_empty() || args.states.iter().any(|wanted| wanted.matches(item)));
     context.print(&items, |items| {
         if items.is_empty() {
             return format!("{place} no such items");
@@ -172,6 +233,7 @@ async fn list(args: ListArgs, context: &Context) -> Result<()> {
                 queue_path(item).unwrap_or_default(),
                 label(item),
                 priority_word(item),
+                item.job.clone().unwrap_or_default(),
                 item.author.clone().unwrap_or_default(),
                 item.run_name.clone().unwrap_or_default(),
                 item.created_at
@@ -187,6 +249,7 @@ async fn list(args: ListArgs, context: &Context) -> Result<()> {
                 "queue",
                 "state",
                 "priority",
+                "job",
                 "author",
                 "run",
                 "submitted",
@@ -251,7 +314,7 @@ async fn show(args: ShowArgs, context: &Context) -> Result<()> {
         return context.print(&item, describe);
     }
     let events = context.client.item_events(&args.id, None, 1_000).await?;
-    let value = serde_json::json!({"item": item, "events": events});
+    let value = json!({"item": item, "events": events});
     context.print(&value, |_| {
         let rows = events.iter().map(|event| {
             let detail = if event.detail.is_null() {
@@ -286,7 +349,10 @@ fn describe(item: &Item) -> String {
                 .as_ref()
                 .map(|failure| format!("{} ({})", failure.message, failure.stage)),
         ),
+        ("log files", log_files(item)),
+        ("output", ran(item).then(|| format!("`slipway item logs {}`", item.id))),
         ("warning", item.warning.as_ref().map(|warning| warning.message.clone())),
+        ("job", item.job.clone()),
         ("queue", queue_path(item)),
         ("priority", Some(priority_word(item))),
         ("author", item.author.clone()),
@@ -316,6 +382,25 @@ fn describe(item: &Item) -> String {
     ])
 }
 
+/// Whether there may be output to read of an item that failed.
+fn ran(item: &Item) -> bool {
+    item.failure.is_some() && (item.started_at.is_some() || item.exit_code.is_some())
+}
+
+/// The files that an agent kept of a failure, and where they are.
+fn log_files(item: &Item) -> Option<String> {
+    let paths = &item.failure.as_ref()?.file_paths;
+    let (entity, agent) = (item.queue_entity.as_deref()?, item.agent.as_ref()?);
+    let place = format!("among the files of run {entity}/{QUEUE_PROJECT}/{}", agent.name);
+    Some(
+        paths
+            .iter()
+            .map(|path| format!("{path}, {place}"))
+            .collect::<Vec<_>>()
+            .join("\n"),
+    )
+}
+
 async fn logs(args: LogsArgs, context: &Context) -> Result<()> {
     if !context.client.has_additions().await? {
         let server = context.client.base_url();
@@ -330,10 +415,60 @@ async fn logs(args: LogsArgs, context: &Context) -> Result<()> {
     };
     let mut events = context.client.item_output(&args.id, args.attempt, follow);
     while let Some(event) = events.next().await {
-        match event? {
-            OutputEvent::Text { text, .. } => output::raw(&text)?,
-            OutputEvent::End { state } => output::note(format!("the item is {state}")),
+        match (event?, context.format) {
+            (OutputEvent::Text { text, .. }, Format::Table) => output::raw(&text)?,
+            (OutputEvent::Text { offset, text }, Format::Json) => {
+                output::json_line(&json!({"offset": offset, "text": text}))?;
+            }
+            (OutputEvent::End { state }, Format::Table) => output::note(format!("the item is {state}")),
+            (OutputEvent::End { state }, Format::Json) => output::json_line(&json!({"state": state}))?,
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Item, describe, wanted};
+    use serde_json::json;
+
+    fn item(value: serde_json::Value) -> Item {
+        serde_json::from_value(value).unwrap()
+    }
+
+    #[test]
+    fn states_are_asked_for_by_the_words_of_tables_and_of_the_api() {
+        let queued = item(json!({"id": "1", "state": "PENDING", "label": "Queued"}));
+        let taken = item(json!({"id": "2", "state": "CLAIMED", "label": "Pending"}));
+        let official = item(json!({"id": "3", "state": "PENDING"}));
+        for (text, expected) in [
+            ("queued", [true, false, true]),
+            ("Queued", [true, false, true]),
+            ("idle", [false, false, true]),
+            ("pending", [false, true, false]),
+            ("PENDING", [true, false, true]),
+            ("CLAIMED", [false, true, false]),
+            ("failed", [false, false, false]),
+        ] {
+            let wanted = wanted(text).unwrap();
+            let found = [&queued, &taken, &official].map(|item| wanted.matches(item));
+            assert_eq!(found, expected, "{text}");
+        }
+        let refused = wanted("runing").unwrap_err();
+        assert!(refused.contains("killed, pending, queued, running"), "{refused}");
+    }
+
+    #[test]
+    fn a_failed_item_says_where_its_output_is() {
+        let failed = item(json!({
+            "id": "abc", "state": "FAILED", "startedAt": "2024-01-01T00:00:00Z", "queueName": "q",
+            "queueEntity": "team", "agent": {"id": "x", "name": "box"},
+            "failure": {"stage": "run", "message": "m", "reason": "exit-code", "filePaths": ["abc/error/error.log"]},
+        }));
+        let text = describe(&failed);
+        let text = anstream::adapter::strip_str(&text).to_string();
+        assert!(text.contains("output     `slipway item logs abc`"), "{text}");
+        let file = "log files  abc/error/error.log, among the files of run team/model-registry/box";
+        assert!(text.contains(file), "{text}");
+    }
 }

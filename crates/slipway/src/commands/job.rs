@@ -160,7 +160,7 @@ pub(crate) struct CodeJob<'a> {
     /// The command.
     pub entry_point: &'a str,
     /// The owner.
-    pub entity: &'a EntityArgs,
+    pub entity: &'a str,
     /// The project.
     pub project: &'a str,
     /// The job's name.
@@ -173,45 +173,100 @@ pub(crate) struct CodeJob<'a> {
     pub dockerfile: Option<String>,
 }
 
+impl CodeJob<'_> {
+    /// As the flags of `slipway job create code`.
+    fn into_args(self) -> CodeArgs {
+        CodeArgs {
+            path: self.path.to_owned(),
+            make: MakeArgs {
+                entity: EntityArgs {
+                    entity: Some(self.entity.to_owned()),
+                },
+                project: ProjectArgs {
+                    project: Some(self.project.to_owned()),
+                },
+                name: self.name,
+                description: None,
+                aliases: Vec::new(),
+            },
+            entry_point: self.entry_point.to_owned(),
+            runtime: None,
+            build_context: self.build_context,
+            base_image: self.base_image,
+            dockerfile: self.dockerfile,
+        }
+    }
+}
+
+/// A job that a dry run does not make.
+#[derive(Debug, Serialize)]
+pub(crate) struct WouldMake {
+    /// `entity/project/name:latest`.
+    pub job: String,
+    /// How many files of code.
+    pub files: usize,
+}
+
+/// Looks at what a code job for a launch would be made of; makes nothing.
+pub(crate) fn look_for_launch(code_job: CodeJob<'_>) -> Result<WouldMake> {
+    let place = format!("{}/{}", code_job.entity, code_job.project);
+    let code = Code::read(&code_job.into_args())?;
+    Ok(WouldMake {
+        job: format!("{place}/{}:latest", code.name),
+        files: code.files.len(),
+    })
+}
+
 /// Makes a code job for a launch.
 pub(crate) async fn create_for_launch(code_job: CodeJob<'_>, context: &Context) -> Result<Made> {
-    let args = CodeArgs {
-        path: code_job.path.to_owned(),
-        make: MakeArgs {
-            entity: code_job.entity.clone(),
-            project: ProjectArgs {
-                project: Some(code_job.project.to_owned()),
-            },
-            name: code_job.name,
-            description: None,
-            aliases: Vec::new(),
-        },
-        entry_point: code_job.entry_point.to_owned(),
-        runtime: None,
-        build_context: code_job.build_context,
-        base_image: code_job.base_image,
-        dockerfile: code_job.dockerfile,
-    };
-    create_code(&args, context).await
+    create_code(&code_job.into_args(), context).await
+}
+
+/// What a code job is made of, found on this machine.
+struct Code {
+    name: String,
+    entry_point: Vec<String>,
+    files: Vec<SourceFile>,
+    runtime: String,
+    requirements: String,
+}
+
+impl Code {
+    fn read(args: &CodeArgs) -> Result<Self> {
+        let entry_point = shell::split(&args.entry_point)
+            .map_err(|_| Error::usage(format!("--entry-point: `{}` has an open quote", args.entry_point)))?;
+        if entry_point.is_empty() {
+            return Err(Error::usage("--entry-point is empty"));
+        }
+        let folder = Path::new(&args.path);
+        let files = code::collect(folder)?;
+        if !code::requires(folder, "wandb")? {
+            output::warn(
+                "`requirements.txt` does not name wandb: the job must bring it by other means to log anything",
+            );
+        }
+        let runtime = match &args.runtime {
+            Some(runtime) => code::check_runtime(runtime)?,
+            None => code::find_runtime(folder)?,
+        };
+        Ok(Self {
+            name: job_name(args.make.name.as_deref(), || names::of_code(&args.path, &entry_point))?,
+            entry_point,
+            files,
+            runtime,
+            requirements: crate::config::files::read_or_empty(&folder.join("requirements.txt"))?,
+        })
+    }
 }
 
 async fn create_code(args: &CodeArgs, context: &Context) -> Result<Made> {
-    let entry_point = shell::split(&args.entry_point)
-        .map_err(|_| Error::usage(format!("--entry-point: `{}` has an open quote", args.entry_point)))?;
-    if entry_point.is_empty() {
-        return Err(Error::usage("--entry-point is empty"));
-    }
-    let folder = Path::new(&args.path);
-    let files = code::collect(folder)?;
-    if !code::requires(folder, "wandb")? {
-        output::warn("`requirements.txt` does not name wandb: the job must bring it by other means to log anything");
-    }
-    let runtime = match &args.runtime {
-        Some(runtime) => code::check_runtime(runtime)?,
-        None => code::find_runtime(folder)?,
-    };
-    let name = job_name(args.make.name.as_deref(), || names::of_code(&args.path, &entry_point))?;
-    let requirements = crate::config::files::read_or_empty(&folder.join("requirements.txt"))?;
+    let Code {
+        name,
+        entry_point,
+        files,
+        runtime,
+        requirements,
+    } = Code::read(args)?;
     let maker = Maker::begin(&args.make, context).await?;
     let made = async {
         let metadata = json!({"codePath": args.path, "entrypoint": entry_point.last()});
@@ -371,7 +426,7 @@ impl<'a> Maker<'a> {
 }
 
 /// Eight characters of base36, as the official client names runs.
-fn run_name() -> String {
+pub(crate) fn run_name() -> String {
     use rand::RngExt as _;
     const ALPHABET: &[u8] = b"0123456789abcdefghijklmnopqrstuvwxyz";
     let mut rng = rand::rng();

@@ -4,20 +4,22 @@ use std::process::ExitCode;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use slipway_model::agent_config::{AgentConfig, ProcessTarget, ResourceArgsPolicy};
+use slipway_model::json::child;
 use slipway_model::priority::Priority;
-use slipway_model::queue::QUEUE_PROJECT;
+use slipway_model::queue::{QUEUE_PROJECT, Resource};
 use slipway_model::template::TemplateVariables;
 use slipway_wire::queue::{Push, Pushed};
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::item::priority;
-use super::job::{CodeJob, create_for_launch};
-use super::launch_agent::{default_state_directory, new_agent};
+use super::job::{CodeJob, create_for_launch, look_for_launch};
+use super::launch_here;
 use super::wait::{Waited, wait};
+use crate::completion;
 use crate::context::{Context, EntityArgs, ProjectArgs, non_empty};
 use crate::exit::{Error, Result};
 use crate::input;
+use crate::job::options;
+use crate::job::origins::{self, Given};
 use crate::job::spec::{self, Request};
 use crate::output::{self, table};
 use crate::queue_document::variables;
@@ -28,9 +30,12 @@ use crate::shell;
 #[command(after_help = "Examples:
   slipway launch -j train -p first -q gpu
   slipway launch -j team/first/train:v3 -q gpu --wait -c '{\"overrides\": {\"run_config\": {\"lr\": 0.1}}}'
+  slipway launch -d registry.example.com/train:v1 -p first -q box --option memory=8g --option env=A=1
   slipway launch -u . -E \"python train.py\" -p first -q gpu -P high -v gpus=2
   slipway launch -d registry.example.com/train:v1 -p first -q gpu --dry-run
-  slipway launch -d registry.example.com/train:v1 -p first        (here, in a container)")]
+  slipway launch -d registry.example.com/train:v1 -p first        (here, in a container)
+  slipway launch -j train -p first -r local-process               (here, as a process: for jobs of code)
+  slipway launch -d registry.example.com/train:v1 -p first --async")]
 pub(crate) struct LaunchArgs {
     /// A folder of code (or, later, a git repository) to make a job of; needs `--entry-point`
     #[arg(long, short, conflicts_with_all = ["job", "docker_image"], requires = "entry_point", value_name = "PATH")]
@@ -75,16 +80,20 @@ pub(crate) struct LaunchArgs {
     /// Arguments of the target resource: a JSON or YAML file, or the text itself
     #[arg(long, short = 'R', value_name = "FILE|TEXT")]
     resource_args: Option<String>,
+    /// One argument of the target resource, beside those of `--resource-args`; repeatable, and an option
+    /// that is repeated is a list
+    #[arg(long = "option", value_name = "NAME=VALUE", add = completion::container_options())]
+    options: Vec<String>,
     /// The value of a template variable; repeatable
     #[arg(long = "set-var", short = 'v', requires = "queue", value_name = "NAME=VALUE")]
     set_var: Vec<String>,
     /// The queue; `default` without a name. Left out: the job runs on this machine, at once
-    #[arg(long, short, num_args = 0..=1, default_missing_value = "default", value_name = "QUEUE")]
+    #[arg(long, short, num_args = 0..=1, default_missing_value = "default", value_name = "QUEUE", add = completion::queues())]
     queue: Option<String>,
     /// critical, high, medium or low
     #[arg(long, short = 'P', requires = "queue", value_parser = priority, value_name = "PRIORITY")]
     priority: Option<Priority>,
-    /// Do not wait for a job that is started here; a queue never waits
+    /// Return once a job without a queue has started here; a queue never waits
     #[arg(long = "async")]
     run_async: bool,
     /// Build an image now and put that on the queue
@@ -102,80 +111,112 @@ pub(crate) struct LaunchArgs {
     /// Follow the job to its end, and end with its exit code
     #[arg(long, short = 'w', requires = "queue", conflicts_with_all = ["dry_run", "run_async"])]
     wait: bool,
+    /// The ids of flags whose values are a variable's
+    #[arg(skip)]
+    pub by_variable: Vec<String>,
 }
 
-/// The launch config that the flags name, and the entity of the run.
-async fn basis(args: &LaunchArgs, context: &Context) -> Result<(Map<String, Value>, String)> {
-    refuse_unsupported(args)?;
-    let config = match &args.config {
-        Some(config) => input::map(config, "--config")?,
-        None => json!({}),
-    };
-    let config = config.as_object().cloned().unwrap_or_default();
-    Ok((config, context.entity(&args.entity).await?))
+/// What flags, launch config and settings say together, before anything is made.
+struct Basis {
+    config: Map<String, Value>,
+    entity: String,
+    project: Option<String>,
+    /// Options of the target resource, below its name.
+    options: Map<String, Value>,
+    /// What the flags name, and where entity and project come from.
+    given: Given,
 }
 
-/// Runs a job on this machine, in a container unless `--resource` says otherwise, and waits for it.
-async fn run_here(args: LaunchArgs, context: &Context) -> Result<ExitCode> {
-    if args.run_async {
-        return Err(
-            Error::usage("`--async` needs a queue: nothing would look after the job")
-                .with_hint("name a queue with `--queue`, and see `slipway launch-agent`"),
-        );
-    }
-    let (config, entity) = basis(&args, context).await?;
-    let request = request(args.clone_flags()?, config, false, &entity, context).await?;
-    let spec = spec::build(request, &entity)?;
-    // Whoever starts it owns both the machine and the arguments.
-    let agent_config = AgentConfig {
-        resource_args_policy: ResourceArgsPolicy::Trust,
-        process: ProcessTarget {
-            enabled: true,
-            ..ProcessTarget::default()
-        },
-        ..AgentConfig::default()
-    };
-    let agent = new_agent(agent_config, context.client.clone(), default_state_directory()?, false)?;
-    // Nobody else knows of the job: it ends with whoever waits for it, however that ends.
-    let heed = |kind| signal(kind).map_err(|error| Error::failure(format!("cannot listen for signals: {error}")));
-    let mut interrupt = heed(SignalKind::interrupt())?;
-    let mut terminate = heed(SignalKind::terminate())?;
-    let mut hangup = heed(SignalKind::hangup())?;
-    let interrupted = async {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+impl Basis {
+    async fn read(args: &LaunchArgs, context: &Context) -> Result<Self> {
+        refuse_unsupported(args)?;
+        let config = match &args.config {
+            Some(config) => input::map(config, "--config")?,
+            None => json!({}),
+        };
+        let config = config.as_object().cloned().unwrap_or_default();
+        let mut given = Given::of_config(args.config.as_deref());
+        args.note_flags(&mut given);
+        let entity = args.named("entity", args.entity.entity.as_deref(), &config, context, &mut given);
+        let entity = match entity {
+            Some(entity) => entity,
+            None => {
+                given.note("/entity", "default: the API key's own");
+                context.client.default_entity().await?
+            }
+        };
+        let project = args.named("project", args.project.project.as_deref(), &config, context, &mut given);
+        if project.is_none() {
+            given.note("/project", "the job's");
         }
-    };
-    let exit = agent
-        .launch_here(spec, &entity, output::bytes, interrupted)
-        .await
-        .map_err(|error| Error::failure(error.to_string()))?;
-    match exit.code() {
-        Some(0) => Ok(ExitCode::SUCCESS),
-        code => {
-            let code = code.and_then(|code| u8::try_from(code).ok()).unwrap_or(1);
-            Err(Error::job_ended(code, format!("the job ended with code {code}")))
+        Ok(Self {
+            config,
+            entity,
+            project,
+            options: Map::new(),
+            given,
+        })
+    }
+
+    /// Reads `--option`, for the resource that flag, launch config or queue name.
+    async fn read_options(
+        &mut self,
+        args: &LaunchArgs,
+        of_queue: impl AsyncFnOnce() -> Result<Option<String>>,
+    ) -> Result<()> {
+        if args.options.is_empty() {
+            return Ok(());
         }
+        let named = args
+            .resource
+            .as_deref()
+            .or_else(|| self.config.get("resource")?.as_str());
+        let resource = match named {
+            Some(resource) => resource.to_owned(),
+            None => of_queue()
+                .await?
+                .unwrap_or_else(|| Resource::LocalContainer.to_string()),
+        };
+        let resource: Resource = resource
+            .parse()
+            .map_err(|error: slipway_model::queue::ResourceError| Error::usage(error.to_string()))?;
+        let read = options::read(resource, &args.options)?;
+        for name in read.keys() {
+            let pointer = child(&format!("/resource_args/{resource}"), name);
+            self.given.note(&pointer, "flag --option");
+        }
+        self.options.insert(resource.to_string(), Value::Object(read));
+        Ok(())
     }
 }
 
-/// Puts a job on a queue.
+/// Puts a job on a queue, or runs it here.
 pub(crate) async fn run(args: LaunchArgs, context: &Context) -> Result<ExitCode> {
+    let mut basis = Basis::read(&args, context).await?;
     let Some(queue) = args.queue.clone() else {
-        return run_here(args, context).await;
+        basis.read_options(&args, async || Ok(None)).await?;
+        let (request, _) = request(&args, &basis, false, context).await?;
+        let spec = spec::build(request, &basis.entity)?;
+        return launch_here::run(spec, &basis.entity, args.run_async, context).await;
     };
-    let (config, entity) = basis(&args, context).await?;
-    let queue_entity = config
+    if args.run_async {
+        output::warn("`--async` changes nothing with `--queue`: a queue never waits");
+    }
+    let queue_entity = basis
+        .config
         .get("queue_entity")
         .and_then(Value::as_str)
-        .unwrap_or(&entity)
+        .unwrap_or(&basis.entity)
         .to_owned();
-    let values = template_values(&args, &config, context, &queue_entity, &queue).await?;
+    let of_queue = async || {
+        let found = context.client.queue(&queue_entity, &args.project_queue, &queue).await?;
+        Ok(found.and_then(|queue| queue.resource))
+    };
+    basis.read_options(&args, of_queue).await?;
+    let values = template_values(&args, &basis.config, context, &queue_entity, &queue).await?;
     let priority = args.priority;
-    let request = request(args.clone_flags()?, config, values.is_some(), &entity, context).await?;
-    let spec = spec::build(request, &entity)?;
+    let (request, would_make) = request(&args, &basis, values.is_some(), context).await?;
+    let spec = spec::build(request, &basis.entity)?;
     let push = Push {
         entity_name: queue_entity.clone(),
         project_name: args.project_queue.clone(),
@@ -188,7 +229,13 @@ pub(crate) async fn run(args: LaunchArgs, context: &Context) -> Result<ExitCode>
     };
     let pushed = context.client.push(push).await?;
     if args.dry_run {
-        context.print(&pushed, dry_run)?;
+        let sources = origins::of(&pushed, &spec, &basis.config, &basis.given);
+        let mut value = json!(pushed);
+        value["sources"] = json!(sources);
+        if let Some(would_make) = would_make {
+            value["wouldMake"] = would_make;
+        }
+        context.print(&value, |_| dry_run(&pushed, &sources))?;
         return Ok(ExitCode::SUCCESS);
     }
     let id = pushed.run_queue_item_id.clone().unwrap_or_default();
@@ -217,11 +264,6 @@ pub(crate) async fn run(args: LaunchArgs, context: &Context) -> Result<ExitCode>
 }
 
 fn refuse_unsupported(args: &LaunchArgs) -> Result<()> {
-    if args.run_async {
-        return Err(Error::usage(
-            "`--async` and `--queue` exclude each other: a queue never waits",
-        ));
-    }
     if args.build {
         return Err(
             Error::usage("building an image before submitting is not possible in this version")
@@ -234,6 +276,9 @@ fn refuse_unsupported(args: &LaunchArgs) -> Result<()> {
                 .with_hint("clone the repository and name its folder with `--uri`"),
         );
     }
+    if args.uri.is_none() && (args.base_image.is_some() || args.job_name.is_some()) {
+        return Err(Error::usage("`--base-image` and `--job-name` belong to `--uri`"));
+    }
     Ok(())
 }
 
@@ -241,94 +286,131 @@ fn is_git(uri: &str) -> bool {
     uri.starts_with("git@") || uri.starts_with("https://") || uri.starts_with("http://") || uri.starts_with("ssh://")
 }
 
-/// What remains of the flags when the queue is known.
-struct Flags {
-    args: Request,
-    uri: Option<String>,
-    command: Option<String>,
-    job_name: Option<String>,
-    build_context: Option<String>,
-    base_image: Option<String>,
-    project: ProjectArgs,
-    entity: EntityArgs,
-}
-
 impl LaunchArgs {
-    fn clone_flags(&self) -> Result<Flags> {
-        let entry_point = match non_empty(self.entry_point.as_deref()) {
-            Some(command) => Some(
-                shell::split(command)
-                    .map_err(|_| Error::usage(format!("--entry-point: `{command}` has an open quote")))?,
+    /// Notes which values of a spec the flags set.
+    fn note_flags(&self, given: &mut Given) {
+        let in_job = self.uri.is_some();
+        for (pointer, flag, set) in [
+            ("/job", "--job", self.job.is_some()),
+            ("/job", "--uri", in_job),
+            ("/docker/docker_image", "--docker-image", self.docker_image.is_some()),
+            ("/name", "--name", self.name.is_some()),
+            ("/git/version", "--git-version", self.git_version.is_some()),
+            ("/resource", "--resource", self.resource.is_some()),
+            (
+                "/overrides/entry_point",
+                "--entry-point",
+                self.entry_point.is_some() && !in_job,
             ),
-            None => None,
+            (
+                "/overrides/dockerfile",
+                "--dockerfile",
+                self.dockerfile.is_some() && !in_job,
+            ),
+            ("/registry/url", "--repository", self.repository.is_some()),
+            ("/resource_args", "--resource-args", self.resource_args.is_some()),
+        ] {
+            if set {
+                given.note(pointer, &format!("flag {flag}"));
+            }
+        }
+    }
+
+    /// A name of the run's place: of flag or variable, launch config or settings, the first that is set.
+    fn named(
+        &self,
+        key: &str,
+        flag: Option<&str>,
+        config: &Map<String, Value>,
+        context: &Context,
+        given: &mut Given,
+    ) -> Option<String> {
+        let pointer = format!("/{key}");
+        if let Some(name) = non_empty(flag) {
+            let by_variable = self.by_variable.iter().any(|id| id == key);
+            given.note(
+                &pointer,
+                &if by_variable {
+                    format!("variable WANDB_{}", key.to_uppercase())
+                } else {
+                    format!("flag --{key}")
+                },
+            );
+            return Some(name.to_owned());
+        }
+        if let Some(name) = non_empty(config.get(key).and_then(Value::as_str)) {
+            return Some(name.to_owned());
+        }
+        let name = context.setting(key)?;
+        given.note(&pointer, "the settings file");
+        Some(name.to_owned())
+    }
+
+    /// The entry point's words.
+    fn words(&self) -> Result<Option<Vec<String>>> {
+        let Some(command) = non_empty(self.entry_point.as_deref()) else {
+            return Ok(None);
         };
-        let resource_args = self
-            .resource_args
-            .as_deref()
-            .map(|args| input::map(args, "--resource-args"));
-        Ok(Flags {
-            args: Request {
-                job: self.job.clone(),
-                docker_image: self.docker_image.clone(),
-                name: self.name.clone(),
-                entity: non_empty(self.entity.entity.as_deref()).map(str::to_owned),
-                project: None,
-                resource: self.resource.clone(),
-                entry_point,
-                git_version: self.git_version.clone(),
-                dockerfile: self.dockerfile.clone(),
-                repository: self.repository.clone(),
-                config: Map::new(),
-                resource_args: resource_args.transpose()?,
-                has_template_values: false,
-            },
-            uri: self.uri.clone(),
-            command: self.entry_point.clone(),
-            job_name: self.job_name.clone(),
-            build_context: self.build_context.clone(),
-            base_image: self.base_image.clone(),
-            project: self.project.clone(),
-            entity: self.entity.clone(),
-        })
+        shell::split(command)
+            .map(Some)
+            .map_err(|_| Error::usage(format!("--entry-point: `{command}` has an open quote")))
     }
 }
 
-/// Makes the job that `--uri` asks for, and completes the request.
+/// The request, with the job that `--uri` asks for made. A dry run only says what would be made.
 async fn request(
-    flags: Flags,
-    config: Map<String, Value>,
+    args: &LaunchArgs,
+    basis: &Basis,
     has_template_values: bool,
-    entity: &str,
     context: &Context,
-) -> Result<Request> {
+) -> Result<(Request, Option<Value>)> {
+    let resource_args = args.resource_args.as_deref();
     let mut request = Request {
-        project: context.project(&flags.project),
-        config,
+        job: args.job.clone(),
+        docker_image: args.docker_image.clone(),
+        name: args.name.clone(),
+        entity: Some(basis.entity.clone()),
+        project: basis.project.clone(),
+        resource: args.resource.clone(),
+        entry_point: args.words()?,
+        git_version: args.git_version.clone(),
+        dockerfile: args.dockerfile.clone(),
+        repository: args.repository.clone(),
+        config: basis.config.clone(),
+        resource_args: resource_args
+            .map(|text| input::map(text, "--resource-args"))
+            .transpose()?,
+        options: basis.options.clone(),
         has_template_values,
-        ..flags.args
     };
-    if let Some(uri) = &flags.uri {
-        let project = context.required_project(&flags.project)?;
-        let made = CodeJob {
-            path: uri,
-            entry_point: flags.command.as_deref().unwrap_or_default(),
-            entity: &flags.entity,
-            project: &project,
-            name: flags.job_name,
-            build_context: flags.build_context,
-            base_image: flags.base_image,
-            dockerfile: request.dockerfile.take(),
-        };
-        let made = create_for_launch(made, context).await?;
-        output::note(format!("{} {}", made.result, made.job));
-        request.job = Some(made.job);
-        // The job has it already.
-        request.entry_point = None;
-    } else if flags.base_image.is_some() || flags.job_name.is_some() {
-        return Err(Error::usage("`--base-image` and `--job-name` belong to `--uri`"));
+    let Some(uri) = &args.uri else {
+        return Ok((request, None));
+    };
+    let project = context.required_project(&ProjectArgs {
+        project: basis.project.clone(),
+    })?;
+    let code = CodeJob {
+        path: uri,
+        entry_point: args.entry_point.as_deref().unwrap_or_default(),
+        entity: &basis.entity,
+        project: &project,
+        name: args.job_name.clone(),
+        build_context: args.build_context.clone(),
+        base_image: args.base_image.clone(),
+        dockerfile: request.dockerfile.take(),
+    };
+    // The job has it already.
+    request.entry_point = None;
+    if args.dry_run {
+        let would = look_for_launch(code)?;
+        output::note(format!("would make job {} of {} files", would.job, would.files));
+        request.job = Some(would.job.clone());
+        return Ok((request, Some(json!(would))));
     }
-    request.entity.get_or_insert_with(|| entity.to_owned());
-    Ok(request)
+    let made = create_for_launch(code, context).await?;
+    output::note(format!("{} {}", made.result, made.job));
+    request.job = Some(made.job);
+    Ok((request, None))
 }
 
 /// The values of template variables, typed as the queue says. They come from `--set-var`, else from
@@ -382,37 +464,20 @@ fn typed(known: &TemplateVariables, name: &str, text: &str, queue: &str) -> Resu
         .map_err(|error| Error::usage(format!("--set-var {name}: {error}")))
 }
 
-fn dry_run(pushed: &Pushed) -> String {
+fn dry_run(pushed: &Pushed, sources: &origins::Sources) -> String {
     let spec = serde_json::to_string_pretty(&pushed.run_spec).unwrap_or_default();
-    let resource = pushed
-        .run_spec
-        .get("resource")
-        .and_then(Value::as_str)
-        .unwrap_or_default();
-    let args = pushed.run_spec.get("resource_args").and_then(|args| args.get(resource));
-    let origins = pushed.origins.as_object().into_iter().flatten();
-    let rows: Vec<[String; 3]> = origins
-        .map(|(pointer, origin)| {
-            let value = args.and_then(|args| args.pointer(pointer)).map(Value::to_string);
-            let origin = origin.as_str().unwrap_or_default().to_owned();
-            [pointer.clone(), value.unwrap_or_default(), origin]
-        })
-        .collect();
-    if rows.is_empty() {
-        return spec;
-    }
-    format!(
-        "{spec}\n\n{}",
-        table::table(["resource argument", "value", "from"], rows)
-    )
+    let rows = sources.iter().map(|(pointer, source)| {
+        let value = pushed.run_spec.pointer(pointer).map(Value::to_string);
+        [pointer.clone(), value.unwrap_or_default(), source.clone()]
+    });
+    format!("{spec}\n\n{}", table::table(["at", "value", "from"], rows))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{dry_run, is_git, typed};
+    use super::{is_git, typed};
     use serde_json::json;
     use slipway_model::template::TemplateVariables;
-    use slipway_wire::queue::Pushed;
 
     #[test]
     fn values_of_template_variables_are_typed_as_the_queue_says() {
@@ -436,18 +501,6 @@ mod tests {
             typed(&known, "gpu", "1", "q").unwrap_err().hint(),
             Some("did you mean `gpus`?")
         );
-    }
-
-    #[test]
-    fn a_dry_run_says_where_values_come_from() {
-        let pushed = Pushed {
-            run_queue_item_id: None,
-            run_spec: json!({"resource": "local-process", "resource_args": {"local-process": {"env": ["A=1"]}}}),
-            origins: json!({"/env/0": "submitter"}),
-        };
-        let text = dry_run(&pushed);
-        let last: Vec<&str> = text.lines().last().unwrap().split_whitespace().collect();
-        assert_eq!(last, ["/env/0", "\"A=1\"", "submitter"], "{text}");
     }
 
     #[test]

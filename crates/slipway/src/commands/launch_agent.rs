@@ -11,6 +11,7 @@ use slipway_client::{Client, ClientOptions, Retry};
 use slipway_model::agent_config::{AgentConfig, Flags, Resolved, Source, resolve};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::completion;
 use crate::config::connection::{Configuration, ConnectionArgs};
 use crate::context::{GlobalArgs, non_empty};
 use crate::exit::{Error, Result};
@@ -31,7 +32,7 @@ SIGTERM or Ctrl-C drains: the agent takes nothing new and ends when its jobs hav
 signal ends it at once; its jobs go on, and the next agent of the same name takes them over.")]
 pub(crate) struct LaunchAgentArgs {
     /// A queue to serve; repeatable [default: those of the configuration file]
-    #[arg(long = "queue", short, value_name = "QUEUE")]
+    #[arg(long = "queue", short, value_name = "QUEUE", add = completion::queues())]
     queues: Vec<String>,
     /// The owner of the queues [default: the API key's]
     #[arg(long, short, value_name = "ENTITY")]

@@ -3,12 +3,18 @@
 use std::io::{IsTerminal as _, Write as _};
 
 use clap::Args;
+use serde_json::json;
 
 use crate::config::connection::{Configuration, ConnectionArgs, client, machine, normalize};
 use crate::config::files::{Files, read_or_empty, write_private};
 use crate::config::{api_key, netrc, settings};
+use crate::context::GlobalArgs;
 use crate::exit::{Error, Exit, Result};
+use crate::output::Format;
 use crate::{input, output};
+
+/// The address of the vendor's own service.
+const CLOUD: &str = "https://api.wandb.ai";
 
 /// Flags of `slipway login`.
 #[derive(Debug, Args)]
@@ -21,6 +27,12 @@ client reads them too. NETRC and WANDB_CONFIG_DIR move the files.")]
 pub(crate) struct LoginArgs {
     /// The key; better given on standard input, because other users can see command lines
     key: Option<String>,
+    /// Sign in to the vendor's own cloud, whatever `--host` and `WANDB_BASE_URL` say
+    #[arg(long)]
+    cloud: bool,
+    /// Refused: every user of a server has a key
+    #[arg(long)]
+    anonymously: bool,
     /// Ask for a key even if there is one
     #[arg(long)]
     relogin: bool,
@@ -33,9 +45,23 @@ pub(crate) struct LoginArgs {
 }
 
 /// Keeps the key.
-pub(crate) async fn run(args: LoginArgs, connection: &ConnectionArgs) -> Result<()> {
+pub(crate) async fn run(args: LoginArgs, connection: &ConnectionArgs, global: &GlobalArgs) -> Result<()> {
+    if args.anonymously {
+        return Err(Error::usage("signing in without a user is not possible")
+            .with_hint("ask an admin of the server for a key: `slipway user create NAME`"));
+    }
+    if let Some(url) = args.key.as_deref().filter(|key| key.contains("://")) {
+        return Err(
+            Error::usage(format!("`{url}` is an address, and this is the place of an API key"))
+                .with_hint(format!("slipway login --host {url}")),
+        );
+    }
     let configuration = Configuration::load()?;
-    let base_url = configuration.base_url(connection)?;
+    let base_url = if args.cloud {
+        CLOUD.to_owned()
+    } else {
+        configuration.base_url(connection)?
+    };
     let key = read_key(&args, &configuration, &base_url)?;
     api_key::check(&key).map_err(Error::usage)?;
     let username = if args.no_verify {
@@ -44,9 +70,10 @@ pub(crate) async fn run(args: LoginArgs, connection: &ConnectionArgs) -> Result<
         Some(verify(&base_url, &key).await?)
     };
     save(&configuration.files, &base_url, &key)?;
-    match username {
-        Some(username) => output::note(format!("signed in to {base_url} as {username}")),
-        None => output::note(format!("kept a key for {base_url}, without asking the server")),
+    match (global.output, &username) {
+        (Format::Json, _) => output::json(&json!({"baseUrl": base_url, "username": username}))?,
+        (Format::Table, Some(username)) => output::note(format!("signed in to {base_url} as {username}")),
+        (Format::Table, None) => output::note(format!("kept a key for {base_url}, without asking the server")),
     }
     if std::env::var("WANDB_API_KEY").is_ok_and(|set| !set.is_empty() && set != key) {
         output::warn("`WANDB_API_KEY` is set to another key and goes before the one that was kept");

@@ -8,9 +8,12 @@ use serde_json::{Value, json};
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_wire::queue::Queue;
 
-use crate::context::{Context, EntityArgs, now};
+use super::queue_options::{self, OptionsArgs};
+use crate::completion;
+use crate::context::{Context, EntityArgs, GlobalArgs, now};
 use crate::exit::{Error, Result};
 use crate::input;
+use crate::job::options;
 use crate::output::{self, Format, table, time};
 use crate::queue_document::{self, QueueDocument};
 
@@ -34,6 +37,7 @@ pub(crate) enum QueueCommand {
     #[command(after_help = with_policy(
         "Examples:
   slipway queue create laptop --resource local-process
+  slipway queue create box --resource local-container --option memory=8g --option volume=/data:/data:ro
   slipway queue create gpu -r kubernetes --config gpu.yaml --template-variables vars.json --prioritization on
   slipway queue create gpu -r local-container --link Grafana=https://grafana.example.com \\
       --policy '{\"allowed_overrides\": [\"/volume\"]}'"
@@ -65,6 +69,11 @@ pub(crate) enum QueueCommand {
     /// Make queues as documents say
     #[command(after_help = "Example:\n  slipway queue apply -f queues.yaml")]
     Apply(ApplyArgs),
+    /// List the arguments that a target resource takes, and who may set them
+    #[command(after_help = "Examples:
+  slipway queue options
+  slipway queue options local-container --submitter --output json")]
+    Options(OptionsArgs),
     /// Print queues as documents that `apply` reads
     #[command(after_help = "Example:\n  slipway queue export gpu > gpu.yaml")]
     Export(ExportArgs),
@@ -74,6 +83,7 @@ pub(crate) enum QueueCommand {
 #[derive(Debug, Args)]
 pub(crate) struct NameArgs {
     /// The queue's name
+    #[arg(add = completion::queues())]
     name: String,
     #[command(flatten)]
     entity: EntityArgs,
@@ -93,6 +103,10 @@ pub(crate) struct SettingArgs {
     /// Arguments of the target resource: a JSON or YAML file, or the text itself
     #[arg(long, short, value_name = "FILE|TEXT")]
     config: Option<String>,
+    /// One argument of the target resource, beside those of `--config` or in place of the queue's own;
+    /// repeatable, and an option that is repeated is a list
+    #[arg(long = "option", value_name = "NAME=VALUE", add = completion::container_options())]
+    options: Vec<String>,
     /// Template variables by name: a JSON or YAML file, or the text itself
     #[arg(long, value_name = "FILE|TEXT")]
     template_variables: Option<String>,
@@ -131,6 +145,7 @@ pub(crate) struct CreateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct UpdateArgs {
     /// The queue's name
+    #[arg(add = completion::queues())]
     name: String,
     #[command(flatten)]
     entity: EntityArgs,
@@ -148,6 +163,7 @@ pub(crate) struct UpdateArgs {
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// The queue's name
+    #[arg(add = completion::queues())]
     name: String,
     #[command(flatten)]
     entity: EntityArgs,
@@ -173,23 +189,29 @@ pub(crate) struct ApplyArgs {
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
     /// The queues' names [default: all of the entity]
+    #[arg(add = completion::queues())]
     names: Vec<String>,
     #[command(flatten)]
     entity: EntityArgs,
 }
 
 /// Runs a subcommand.
-pub(crate) async fn run(command: QueueCommand, context: &Context) -> Result<()> {
+pub(crate) async fn run(
+    command: QueueCommand,
+    connect: impl FnOnce() -> Result<Context>,
+    global: &GlobalArgs,
+) -> Result<()> {
     match command {
-        QueueCommand::Create(args) => create(args, context).await,
-        QueueCommand::List(args) => list(args, context).await,
-        QueueCommand::Show(args) => show(args, context).await,
-        QueueCommand::Update(args) => update(args, context).await,
-        QueueCommand::Delete(args) => delete(args, context).await,
-        QueueCommand::Pause(args) => pause(args, context, true).await,
-        QueueCommand::Resume(args) => pause(args, context, false).await,
-        QueueCommand::Apply(args) => apply(args, context).await,
-        QueueCommand::Export(args) => export(args, context).await,
+        QueueCommand::Options(args) => queue_options::run(&args, global.output),
+        QueueCommand::Create(args) => create(args, &connect()?).await,
+        QueueCommand::List(args) => list(args, &connect()?).await,
+        QueueCommand::Show(args) => show(args, &connect()?).await,
+        QueueCommand::Update(args) => update(args, &connect()?).await,
+        QueueCommand::Delete(args) => delete(args, &connect()?).await,
+        QueueCommand::Pause(args) => pause(args, &connect()?, true).await,
+        QueueCommand::Resume(args) => pause(args, &connect()?, false).await,
+        QueueCommand::Apply(args) => apply(args, &connect()?).await,
+        QueueCommand::Export(args) => export(args, &connect()?).await,
     }
 }
 
@@ -243,6 +265,16 @@ fn with_settings(mut document: QueueDocument, settings: SettingArgs) -> Result<Q
         document.config = slipway_model::config::resource_args(&stored, document.resource()?.as_str())
             .cloned()
             .unwrap_or(Value::Null);
+    }
+    if !settings.options.is_empty() {
+        let options = options::read(document.resource()?, &settings.options)?;
+        document.config = match document.config {
+            Value::Object(mut config) => {
+                config.extend(options);
+                Value::Object(config)
+            }
+            _ => Value::Object(options),
+        };
     }
     if let Some(variables) = settings.template_variables {
         document.template_variables = input::map(&variables, "--template-variables")?;

@@ -12,7 +12,7 @@ use slipway_wire::run::Run;
 use crate::context::{Context, EntityArgs, ProjectArgs, now};
 use crate::exit::{Error, Result};
 use crate::input;
-use crate::output::{self, table, time};
+use crate::output::{self, Format, table, time};
 
 /// How often a server without event streams is asked.
 pub(crate) const POLL: Duration = Duration::from_secs(2);
@@ -97,9 +97,21 @@ pub(crate) async fn run(command: RunCommand, context: &Context) -> Result<()> {
         RunCommand::Stop(args) => {
             let name = name(&args, context).await?;
             let run = find(&name, context).await?;
-            context.client.stop_run(&run.id).await?;
-            let stopped = json!({"id": run.id, "name": run.name, "stopRequested": true});
-            context.print(&stopped, |_| format!("asked {name} to stop"))
+            let ended = run.state.as_deref().is_some_and(|state| !goes_on(state));
+            if !ended {
+                context.client.stop_run(&run.id).await?;
+            }
+            let stopped = json!({"id": run.id, "name": run.name, "state": run.state, "stopRequested": !ended});
+            context.print(&stopped, |_| {
+                if ended {
+                    format!(
+                        "{name} has ended already: it is {}",
+                        run.state.as_deref().unwrap_or_default()
+                    )
+                } else {
+                    format!("asked {name} to stop")
+                }
+            })
         }
     }
 }
@@ -227,29 +239,35 @@ fn values(map: &Value, read: impl Fn(&Value) -> Value) -> Vec<[String; 2]> {
 
 async fn logs(args: LogsArgs, context: &Context) -> Result<()> {
     let name = name(&args.run, context).await?;
+    let print = |number: i64, line: &str| match context.format {
+        Format::Table => output::raw(&format!("{line}\n")),
+        Format::Json => output::json_line(&json!({"number": number, "line": line})),
+    };
     if !args.follow {
         let lines = context.client.log_lines(&name.entity, &name.project, &name.run).await?;
-        return context.print(&lines, |lines| {
-            lines
-                .iter()
-                .map(|line| line.line.clone())
-                .collect::<Vec<_>>()
-                .join("\n")
-        });
+        return lines.iter().try_for_each(|line| print(line.number, &line.line));
     }
-    let state = follow(&name, context, output::raw).await?;
-    output::note(format!("the run is {state}"));
+    let state = follow(&name, context, print).await?;
+    match context.format {
+        Format::Table => output::note(format!("the run is {state}")),
+        Format::Json => output::json_line(&json!({"state": state}))?,
+    }
     Ok(())
 }
 
-/// Hands on a run's console lines as they come, until the run has ended; its last state.
-pub(crate) async fn follow(name: &RunName, context: &Context, print: impl Fn(&str) -> Result<()>) -> Result<String> {
+/// Hands on a run's console lines with their numbers as they come, until the run has ended; its last
+/// state.
+pub(crate) async fn follow(
+    name: &RunName,
+    context: &Context,
+    print: impl Fn(i64, &str) -> Result<()>,
+) -> Result<String> {
     let client = &context.client;
     if client.has_additions().await? {
         let mut events = client.run_log(&name.entity, &name.project, &name.run, 0);
         while let Some(event) = events.next().await {
             match event? {
-                LogEvent::Line { text, .. } => print(&format!("{text}\n"))?,
+                LogEvent::Line { number, text } => print(number, &text)?,
                 LogEvent::End { state } => return Ok(state),
             }
         }
@@ -262,13 +280,17 @@ pub(crate) async fn follow(name: &RunName, context: &Context, print: impl Fn(&st
         let state = state.unwrap_or_else(|| "gone".to_owned());
         let lines = client.log_lines(&name.entity, &name.project, &name.run).await?;
         for line in lines.iter().skip(printed) {
-            print(&format!("{}\n", line.line))?;
+            print(line.number, &line.line)?;
         }
         printed = printed.max(lines.len());
-        let going_on = ["pending", "running", "preempting"].contains(&state.as_str());
-        if !going_on {
+        if !goes_on(&state) {
             return Ok(state);
         }
         tokio::time::sleep(POLL).await;
     }
+}
+
+/// Whether a run in this state may still print something, or be stopped.
+fn goes_on(state: &str) -> bool {
+    ["pending", "running", "preempting"].contains(&state)
 }

@@ -58,15 +58,11 @@ pub(crate) async fn wait(waited: &Waited, context: &Context) -> Result<ExitCode>
     match item.state.as_str() {
         "FINISHED" => Ok(ExitCode::SUCCESS),
         _ => {
-            let code = item
-                .exit_code
-                .and_then(|code| u8::try_from(code).ok())
-                .filter(|code| *code != 0);
             let reason = match &item.failure {
                 Some(failure) => format!("the job failed at stage `{}`: {}", failure.stage, failure.message),
                 None => format!("the job is {}", item.state),
             };
-            Err(Error::job_ended(code.unwrap_or(1), reason))
+            Err(Error::job_ended(item.exit_code, reason))
         }
     }
 }
@@ -164,17 +160,17 @@ async fn wait_on_official(waited: &Waited, context: &Context) -> Result<ExitCode
         }
         if has_ended(&item.state.to_ascii_uppercase()) {
             let reason = format!("the job is {}; its agent's own run says why", item.state);
-            return Err(Error::job_ended(1, reason));
+            return Err(Error::job_ended(None, reason));
         }
         tokio::time::sleep(POLL).await;
     };
-    let state = follow(&run, context, |text| print(context.format, text)).await?;
+    let state = follow(&run, context, |_, line| print(context.format, &format!("{line}\n"))).await?;
     if context.format == Format::Json {
         output::json(&client.run(&run.entity, &run.project, &run.run).await?)?;
     }
     say_page(context, &run.entity, &run.project, &run.run);
     match state.as_str() {
         "finished" => Ok(ExitCode::SUCCESS),
-        state => Err(Error::job_ended(1, format!("the run is {state}"))),
+        state => Err(Error::job_ended(None, format!("the run is {state}"))),
     }
 }

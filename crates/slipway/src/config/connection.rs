@@ -18,6 +18,7 @@ pub(crate) struct ConnectionArgs {
     /// The server's address [default: from `slipway login`]
     #[arg(
         long,
+        visible_alias = "base-url",
         global = true,
         value_name = "URL",
         env = "WANDB_BASE_URL",

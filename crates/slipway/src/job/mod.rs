@@ -3,4 +3,6 @@
 pub(crate) mod code;
 pub(crate) mod ignore;
 pub(crate) mod names;
+pub(crate) mod options;
+pub(crate) mod origins;
 pub(crate) mod spec;

@@ -32,7 +32,9 @@ pub(crate) struct Request {
     pub config: Map<String, Value>,
     /// Arguments of the target resource.
     pub resource_args: Option<Value>,
-    /// Whether template variables are set: then resource arguments are not sent.
+    /// Single arguments, below the name of their resource.
+    pub options: Map<String, Value>,
+    /// Whether template variables are set: then resource arguments are not sent, save single ones.
     pub has_template_values: bool,
 }
 
@@ -85,6 +87,15 @@ pub(crate) fn build(request: Request, default_entity: &str) -> Result<Value> {
     }
     if request.has_template_values {
         spec.remove("resource_args");
+    }
+    for (resource, options) in request.options {
+        let args = section(&mut spec, "resource_args")?;
+        match (args.get_mut(&resource), options) {
+            (Some(Value::Object(args)), Value::Object(options)) => args.extend(options),
+            (_, options) => {
+                args.insert(resource, options);
+            }
+        }
     }
     check_source(&spec)?;
     Ok(Value::Object(spec))
@@ -234,6 +245,13 @@ mod tests {
                     r.resource = Some("local-container".to_owned());
                 }),
                 with(json!({"resource": "local-container", "resource_args": {"local-container": {"env": ["B=2"]}}})),
+            ),
+            (
+                request(|r| {
+                    r.config = config(json!({"resource_args": {"local-container": {"env": ["B=2"], "memory": "1g"}}}));
+                    r.options = config(json!({"local-container": {"memory": "2g"}}));
+                }),
+                with(json!({"resource_args": {"local-container": {"env": ["B=2"], "memory": "2g"}}})),
             ),
             (
                 request(|r| {

@@ -27,6 +27,12 @@ pub(crate) fn json(value: &impl Serialize) -> Result<()> {
     text_line(&text)
 }
 
+/// Prints a value as JSON on one line, at once.
+pub(crate) fn json_line(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string(value).map_err(|error| Error::failure(error.to_string()))?;
+    raw(&format!("{text}\n"))
+}
+
 /// Prints a line of data. A reader that went away is no failure.
 pub(crate) fn text_line(text: &str) -> Result<()> {
     written(writeln!(anstream::stdout(), "{text}"))
@@ -45,10 +51,18 @@ pub(crate) fn raw_aside(text: &str) -> Result<()> {
     written.map_err(|error| Error::failure(format!("cannot write to standard error: {error}")))
 }
 
-/// Prints a job's output as it is, at once. A reader that went away does not end the job.
-pub(crate) fn bytes(piece: &[u8]) {
-    let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(piece).and_then(|()| stdout.flush());
+/// Prints a job's output as it is, at once: on standard error where data is to be JSON. A reader that
+/// went away does not end the job.
+pub(crate) fn bytes(format: Format, piece: &[u8]) {
+    let _ = match format {
+        Format::Table => put(&mut io::stdout().lock(), piece),
+        Format::Json => put(&mut io::stderr().lock(), piece),
+    };
+}
+
+fn put(stream: &mut impl io::Write, piece: &[u8]) -> io::Result<()> {
+    stream.write_all(piece)?;
+    stream.flush()
 }
 
 fn written(result: io::Result<()>) -> Result<()> {
@@ -72,8 +86,12 @@ pub(crate) fn warn(text: impl std::fmt::Display) {
 }
 
 /// Says why a command failed, and what to do, on standard error.
-pub(crate) fn error(error: &Error) {
+pub(crate) fn error(error: &Error, format: Format) {
     let mut stderr = anstream::stderr();
+    if format == Format::Json {
+        let _ = writeln!(stderr, "{}", serde_json::to_string(error).unwrap_or_default());
+        return;
+    }
     let _ = writeln!(stderr, "{} {error}", "error:".red().bold());
     if let Some(hint) = error.hint() {
         let _ = writeln!(stderr, "{} {hint}", "hint:".cyan().bold());

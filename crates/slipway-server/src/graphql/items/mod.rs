@@ -15,6 +15,7 @@ use async_graphql::{Context, ID, Object, SimpleObject};
 use serde_json::json;
 use slipway_model::id::{ItemRef, LeaseHandle, RunName};
 use slipway_model::item::{Failure, ItemState};
+use slipway_model::spec::LaunchSpec;
 use slipway_model::wait::{WaitFacts, wait_reason};
 use slipway_store::Page;
 use slipway_store::agents::Agent;
@@ -196,6 +197,13 @@ impl RunQueueItem {
     #[graphql(visible = "super::additions")]
     async fn priority(&self) -> i64 {
         self.item().priority.code()
+    }
+
+    /// The job or image that it runs.
+    #[graphql(visible = "super::additions")]
+    async fn job(&self) -> Option<String> {
+        let spec = LaunchSpec::parse(&self.item().spec).ok()?;
+        spec.job().or_else(|| spec.docker_image()).map(str::to_owned)
     }
 
     /// Whom the run is attributed to.
