@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Measures the queue against its budgets and its peers, in one run on one machine: `make bench`.
-# Arguments go to slipway-bench; see `cargo run --release -p slipway-bench -- --help`.
-# A peer whose tools (Go, Node with npm) are not installed is left out, and that is said.
+# Measures the queue and the agent against their budgets and their peers, in one run on one machine:
+# `make bench`. Arguments go to slipway-bench; see `cargo run --release -p slipway-bench -- --help`.
+# A peer whose tools (Go, Node with npm, Python) are not installed is left out, and that is said; so are
+# the rows of containers where no engine answers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -23,6 +24,10 @@ if have npm; then
   peers+=(--peer "node bench/graphile/bench.mjs")
 else
   say "leaving Graphile Worker out: npm is not installed"
+fi
+if have python3; then
+  say "fetching the official client, whose agent is a peer (pip)"
+  scripts/venv.sh 0.31 >/dev/null
 fi
 url=$(scripts/postgres.sh start)
 trap 'scripts/postgres.sh stop >/dev/null' EXIT

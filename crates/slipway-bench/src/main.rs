@@ -5,6 +5,7 @@
 //! row. Peers are programs of their own, run on the same PostgreSQL. Nothing here judges: it prints
 //! what it saw, the disk first.
 
+mod agent;
 mod connection;
 mod disk;
 mod load;
@@ -51,7 +52,9 @@ struct Arguments {
     /// Write the figures as JSON here too
     #[arg(long)]
     json: Option<PathBuf>,
-    /// Only these rows: latency, push, work, deep, idle
+    #[command(flatten)]
+    agent: agent::AgentArguments,
+    /// Only these rows: latency, push, work, deep, idle, agent, docker
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
 }
@@ -83,6 +86,10 @@ async fn run(arguments: Arguments) -> Result<()> {
     databases.extend(arguments.postgres.clone().map(Database::Postgres));
     for database in databases {
         measure(&arguments, &database, &mut report).await?;
+    }
+    if arguments.wants("agent") || arguments.wants("docker") {
+        let (sizes, wants) = (&arguments.agent, |row: &str| arguments.wants(row));
+        agent::measure(sizes, &arguments.server, &arguments.dir, &mut report, wants).await?;
     }
     if let Some(url) = &arguments.postgres {
         for peer in &arguments.peers {

@@ -43,6 +43,21 @@ impl Row {
         }
     }
 
+    /// Sorted times of cancelling, whose budget is a 95th percentile.
+    pub(crate) fn cancels(store: &'static str, what: &str, times: &[Duration], used: Used) -> Self {
+        let (p50, p95) = (millis(times, 0.5), millis(times, 0.95));
+        let figure = format!("p50 {p50:.2} ms, p95 {p95:.2} ms");
+        Self {
+            value: json!({"p50_ms": p50, "p95_ms": p95}),
+            ..Self::text(store, what, figure, used)
+        }
+    }
+
+    /// The median of a row of times, in milliseconds.
+    pub(crate) fn p50(&self) -> f64 {
+        self.value["p50_ms"].as_f64().unwrap_or(f64::NAN)
+    }
+
     /// Anything else.
     pub(crate) fn text(store: &'static str, what: &str, figure: String, used: Used) -> Self {
         Self {
@@ -55,11 +70,24 @@ impl Row {
     }
 }
 
+/// One figure of our agent beside the official agent's.
+pub(crate) struct Pair {
+    /// What was measured.
+    pub(crate) what: &'static str,
+    /// In what.
+    pub(crate) unit: &'static str,
+    /// Our agent's.
+    pub(crate) ours: f64,
+    /// The official agent's.
+    pub(crate) theirs: f64,
+}
+
 /// All measurements of a run.
 pub(crate) struct Report {
     disk: Vec<Duration>,
     rows: Vec<Row>,
     peers: Vec<Value>,
+    pairs: Vec<Pair>,
 }
 
 impl Report {
@@ -69,13 +97,14 @@ impl Report {
             disk,
             rows: Vec::new(),
             peers: Vec::new(),
+            pairs: Vec::new(),
         }
     }
 
     /// Prints the disk's figures and the table's head.
     pub(crate) fn print_head(&self) {
         print(&format!(
-            "disk: fdatasync of 4 KiB p50 {:.3} ms, p99 {:.3} ms\n\n| Store | What | Measured | Cores: server, load |\n| --- | --- | --- | --- |",
+            "disk: fdatasync of 4 KiB p50 {:.3} ms, p99 {:.3} ms\n\n| Store or agent | What | Measured | Cores: server, load |\n| --- | --- | --- | --- |",
             millis(&self.disk, 0.5),
             millis(&self.disk, 0.99)
         ));
@@ -95,8 +124,33 @@ impl Report {
         self.peers.push(figures);
     }
 
-    /// Prints the peers and the ratios of the SQLite rows to the better of them.
+    /// Adds a figure of both agents.
+    pub(crate) fn pair(&mut self, pair: Pair) {
+        self.pairs.push(pair);
+    }
+
+    fn print_pairs(&self) {
+        if self.pairs.is_empty() {
+            return;
+        }
+        print("\n| What | Our agent | Official agent | Official to ours |\n| --- | --- | --- | --- |");
+        for Pair {
+            what,
+            unit,
+            ours,
+            theirs,
+        } in &self.pairs
+        {
+            print(&format!(
+                "| {what} | {ours:.1} {unit} | {theirs:.1} {unit} | {:.2} |",
+                theirs / ours
+            ));
+        }
+    }
+
+    /// Prints the peers and the ratios of the SQLite rows to the better of them, and both agents' figures.
     pub(crate) fn print_ratios(&self) {
+        self.print_pairs();
         if self.peers.is_empty() {
             return;
         }

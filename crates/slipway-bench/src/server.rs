@@ -149,6 +149,11 @@ impl Server {
         format!("Basic {}", STANDARD.encode(format!("api:{KEY}")))
     }
 
+    /// The user's API key.
+    pub(crate) const fn key(&self) -> &'static str {
+        KEY
+    }
+
     /// Begins to count processor time.
     pub(crate) fn meter(&self) -> Result<Meter> {
         let server_pid = self.child.id();
