@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from support.processes import REPO, Process, slipway_binary
 from support.server import User, clean_environment
@@ -23,19 +25,21 @@ class Agent:
         max_jobs: int = 4,
         client_version: str = "0.31",
         name: str | None = None,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         self.directory = directory
         home = directory / "home"
         home.mkdir(parents=True, exist_ok=True)
         config = directory / "launch-config.yaml"
-        config.write_text(
-            f"entity: {entity or user.name}\n"
-            f"queues: [{', '.join(queues)}]\n"
-            f"max_jobs: {max_jobs}\n"
-            "stopped_run_timeout: 5\n"
-            "process:\n"
-            "  enabled: true\n"
-        )
+        usual = {
+            "entity": entity or user.name,
+            "queues": list(queues),
+            "max_jobs": max_jobs,
+            "stopped_run_timeout": 5,
+            "process": {"enabled": True},
+        }
+        # JSON is YAML.
+        config.write_text(json.dumps(usual | dict(settings or {}), indent=1))
         # Jobs run in the agent's environment: its `python` is the one with the official client.
         path = f"{REPO / '.cache' / f'venv-{client_version}' / 'bin'}:{os.environ['PATH']}"
         env = clean_environment(home) | {

@@ -17,11 +17,18 @@ PYTHON = "slipway-test/python:1"
 
 
 class Docker:
-    """The engine that the agent talks to."""
+    """The engine that the agent talks to: the one that `docker` finds, or the one at this address."""
+
+    def __init__(self, address: str | None = None) -> None:
+        self.address = address
+        self.command = ["docker", "--host", address] if address else ["docker"]
+
+    def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*self.command, *arguments], capture_output=True, text=True, timeout=120)
 
     def run(self, *arguments: str, check: bool = True) -> str:
         """`docker ARGUMENTS`; gives back what it prints."""
-        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, timeout=120)
+        done = self.call(*arguments)
         if check and done.returncode != 0:
             raise RuntimeError(f"docker {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout.strip()
@@ -29,11 +36,11 @@ class Docker:
     def require(self) -> None:
         """Fails unless the engine and the images are there."""
         for image in (BUSYBOX, PYTHON):
-            if subprocess.run(["docker", "image", "inspect", image], capture_output=True).returncode != 0:
+            if self.call("image", "inspect", image).returncode != 0:
                 raise RuntimeError(f"no engine with the image {image} answers; get one with: scripts/docker.sh start")
 
     def inspect(self, container: str) -> dict[str, Any] | None:
-        done = subprocess.run(["docker", "container", "inspect", container], capture_output=True, text=True, timeout=60)
+        done = self.call("container", "inspect", container)
         return json.loads(done.stdout)[0] if done.returncode == 0 else None
 
     def containers(self, label: str, value: str) -> list[str]:
