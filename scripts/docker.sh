@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# A Docker engine with two small images, for this checkout's tests.
+# A Docker engine with two small images, for this checkout's tests, and podman with the same images.
 #
-#   scripts/docker.sh start         sees to an engine and the images; prints the engine's address
-#   scripts/docker.sh stop          stops the engine if this checkout started it; images stay
+#   scripts/docker.sh start         sees to a Docker engine and the images; prints the engine's address
+#   scripts/docker.sh podman        does that, and sees to podman beside it; prints podman's address
+#   scripts/docker.sh stop          stops the engines that this checkout started; images stay
 #
-# An engine that answers is used as it is: a second one on a machine would take the first one's
+# A Docker engine that answers is used as it is: a second one on a machine would take the first one's
 # networks. Otherwise Debian's docker.io is installed and started with its data below .cache/docker.
+# Podman is always this checkout's own: its images, containers and socket are below .cache/docker/podman.
 # No registry is needed: the images are made from Debian packages.
 #
 #   slipway-test/busybox:1          a shell and the usual commands, 2 MB
@@ -16,6 +18,8 @@ set -euo pipefail
 state="$cache/docker"
 socket=/var/run/docker.sock
 address=${DOCKER_HOST:-unix://$socket}
+podman="$state/podman"
+podman_address="unix://$podman/podman.sock"
 
 answers() { docker --host "$address" version --format '{{.Server.Version}}' >/dev/null 2>&1; }
 has_image() { docker --host "$address" image inspect "$1" >/dev/null 2>&1; }
@@ -95,7 +99,7 @@ make_python() {
   as_root rm -rf "$root" "$state/python.tar"
 }
 
-start() {
+start_docker() {
   mkdir -p "$cache" "$state"
   exec 9>"$cache/docker.lock"
   flock 9
@@ -105,20 +109,56 @@ start() {
   echo "$address"
 }
 
-stop() {
-  local pid
-  pid=$(cat "$state/engine.pid" 2>/dev/null || true)
-  # The file is the engine's own; after a crash its number may be another program's.
-  if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = dockerd ]; then
-    say "stopping the Docker engine"
-    as_root kill "$pid"
-    wait_until 60 test ! -e "/proc/$pid" || die "the Docker engine (process $pid) does not end"
+podman_answers() { docker --host "$podman_address" version --format '{{.Server.Version}}' >/dev/null 2>&1; }
+
+start_podman() {
+  local image
+  start_docker >/dev/null
+  install_missing podman=podman
+  mkdir -p "$podman"
+  if ! podman_answers; then
+    say "starting podman; its data is in .cache/docker/podman, its log in .cache/docker/podman/engine.log"
+    # Not every machine has systemd to make cgroups and keep events.
+    printf '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n' >"$podman/containers.conf"
+    as_root rm -f "$podman/podman.sock"
+    # shellcheck disable=SC2016  # expanded by the inner shell
+    as_root env CONTAINERS_CONF="$podman/containers.conf" sh -c 'echo $$ >"$0/engine.pid"
+      exec podman --root "$0/store" --runroot "$0/run" system service --time=0 "$1"' "$podman" "$podman_address" \
+      >"$podman/engine.log" 2>&1 </dev/null 9>&- &
+    disown
+    wait_until 60 test -S "$podman/podman.sock" || { tail -20 "$podman/engine.log" >&2; die "podman does not make its socket"; }
+    as_root chown "$(id -u)" "$podman/podman.sock"
+    wait_until 60 podman_answers || { tail -20 "$podman/engine.log" >&2; die "podman does not answer at $podman_address"; }
   fi
-  as_root rm -f "$state/engine.pid"
+  for image in slipway-test/busybox:1 slipway-test/python:1; do
+    docker --host "$podman_address" image inspect "$image" >/dev/null 2>&1 && continue
+    say "giving podman the image $image"
+    docker --host "$address" save "$image" | docker --host "$podman_address" load >/dev/null
+  done
+  echo "$podman_address"
+}
+
+# stop_one PROGRAM DIRECTORY: ends the engine whose number is in the directory.
+stop_one() {
+  local pid
+  pid=$(cat "$2/engine.pid" 2>/dev/null || true)
+  # The file is left by a crash, and its number may be another program's by now.
+  if [ -n "$pid" ] && [ "$(cat "/proc/$pid/comm" 2>/dev/null)" = "$1" ]; then
+    say "stopping $1"
+    as_root kill "$pid"
+    wait_until 60 test ! -e "/proc/$pid" || die "$1 (process $pid) does not end"
+  fi
+  as_root rm -f "$2/engine.pid"
+}
+
+stop() {
+  stop_one podman "$podman"
+  stop_one dockerd "$state"
 }
 
 case ${1:-} in
-  start) start ;;
+  start) start_docker ;;
+  podman) start_podman ;;
   stop) stop ;;
-  *) die "usage: scripts/docker.sh start|stop" ;;
+  *) die "usage: scripts/docker.sh start|podman|stop" ;;
 esac

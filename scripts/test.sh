@@ -32,7 +32,7 @@ stage_official() {
   pytest tests/official
 }
 stage_docker() {
-  scripts/docker.sh start
+  scripts/docker.sh podman
   pytest tests/docker
 }
 stage_demo() { ONCE=1 scripts/demo.sh; }
