@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::queue::Prioritization;
+
 /// The priority of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -33,6 +35,15 @@ impl Priority {
     #[must_use]
     pub const fn code(self) -> i64 {
         self as i64
+    }
+
+    /// What it comes to in a queue: one without prioritization runs its items in order of submission.
+    #[must_use]
+    pub const fn within(self, prioritization: Prioritization) -> Self {
+        match prioritization {
+            Prioritization::V0 => self,
+            Prioritization::Disabled => Self::Medium,
+        }
     }
 
     /// The word that people read and type.

@@ -12,8 +12,9 @@ use slipway_model::item::{AGENT_TERM, LEASE_TERM};
 
 use crate::engine::{Field, Lane, Row, Tx, params};
 use crate::events::{self, NewEvent};
+use crate::identity::{self, AuditEntry};
 use crate::items::{self, Item, clock};
-use crate::{Error, Result, Store, identity};
+use crate::{Error, Result, Store};
 
 /// How long an agent that says nothing new is not written again.
 const TOUCH_INTERVAL: Millis = 5_000;
@@ -481,7 +482,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such agent.
-    pub async fn request_drain(&self, id: AgentId, drain: bool, now: Millis) -> Result<()> {
+    pub async fn request_drain(&self, id: AgentId, drain: bool, by: &str, now: Millis) -> Result<()> {
+        let by = by.to_owned();
         self.write(Lane::Control, "request-drain", move |tx| {
             let row = tx.query_opt(
                 &format!(
@@ -498,7 +500,17 @@ impl Store {
                 "UPDATE agents SET drain_requested = $3 WHERE entity_id = $1 AND id = $2",
                 params![id.entity, id.number, drain],
             )?;
-            note(tx, id, "agent-status", "", &serde_json::json!({"drain": drain}), now)
+            let detail = serde_json::json!({"drain": drain});
+            note(tx, id, "agent-status", &by, &detail, now)?;
+            let subject = find(tx, id)?.map_or_else(String::new, |agent| format!("{}/{}", agent.entity, agent.name));
+            let entry = AuditEntry {
+                at: now,
+                actor: by.clone(),
+                action: "agent.drain".to_owned(),
+                subject,
+                detail: detail.to_string(),
+            };
+            identity::audit(tx, &entry)
         })
         .await
     }

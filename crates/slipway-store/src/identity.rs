@@ -100,6 +100,19 @@ pub struct ApiKey {
     pub last_used_at: Option<Millis>,
 }
 
+/// A key to store.
+#[derive(Debug, Clone)]
+pub struct NewKey {
+    /// The SHA-256 of its text.
+    pub sha256: [u8; 32],
+    /// Its first characters, to tell keys apart.
+    pub hint: String,
+    /// What it is for.
+    pub description: String,
+    /// When it ends.
+    pub expires_at: Option<Millis>,
+}
+
 /// Who makes a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Principal {
@@ -139,6 +152,29 @@ impl Store {
     pub async fn create_user(&self, user: NewUser, now: Millis) -> Result<User> {
         self.write(Lane::Control, "create_user", move |tx| create_user(tx, &user, now))
             .await
+    }
+
+    /// Makes a user as [`Store::create_user`] does, with its first key and an entry in the audit log:
+    /// all of it or nothing. `by`: who makes it, or empty for the server itself.
+    ///
+    /// # Errors
+    /// As [`Store::create_user`]; [`Error::Exists`] if the key is another user's.
+    pub async fn create_user_with_key(&self, user: NewUser, key: NewKey, by: &str, now: Millis) -> Result<User> {
+        let by = by.to_owned();
+        self.write(Lane::Control, "create_user", move |tx| {
+            let made = create_user(tx, &user, now)?;
+            add_key(tx, &made.username, &key, now)?;
+            let entry = AuditEntry {
+                at: now,
+                actor: by.clone(),
+                action: "user.create".to_owned(),
+                subject: made.username.clone(),
+                detail: serde_json::json!({"admin": made.admin, "serviceOf": made.service_of}).to_string(),
+            };
+            audit(tx, &entry)?;
+            Ok(made)
+        })
+        .await
     }
 
     /// Finds a user by name.
@@ -314,21 +350,15 @@ impl Store {
         expires_at: Option<Millis>,
         now: Millis,
     ) -> Result<ApiKey> {
-        let (username, hint, description) = (username.to_owned(), hint.to_owned(), description.to_owned());
-        self.write(Lane::Control, "add_key", move |tx| {
-            let user = require_user(tx, &username)?;
-            let insert = "INSERT INTO credentials (user_id, kind, sha256, hint, description, created_at, expires_at) \
-                 VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (sha256) DO NOTHING";
-            let kind = Stored::Key as i64;
-            tx.execute(
-                insert,
-                params![user.id, kind, sha256, &hint, &description, now, expires_at],
-            )?;
-            let select = format!("{SELECT_KEY} WHERE sha256 = $1 AND user_id = $2 AND kind = $3");
-            let row = tx.query_opt(&select, params![sha256, user.id, kind])?;
-            row.as_ref().map_or_else(|| Err(Error::exists("key", &hint)), read_key)
-        })
-        .await
+        let username = username.to_owned();
+        let key = NewKey {
+            sha256,
+            hint: hint.to_owned(),
+            description: description.to_owned(),
+            expires_at,
+        };
+        self.write(Lane::Control, "add_key", move |tx| add_key(tx, &username, &key, now))
+            .await
     }
 
     /// The keys of a user, oldest first, expired ones included.
@@ -431,18 +461,7 @@ impl Store {
 
     /// Records a change in the audit log.
     pub async fn audit(&self, entry: AuditEntry) -> Result<()> {
-        self.write(Lane::Control, "audit", move |tx| {
-            let AuditEntry {
-                at,
-                actor,
-                action,
-                subject,
-                detail,
-            } = &entry;
-            let sql = "INSERT INTO audit (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)";
-            tx.execute(sql, params![*at, actor, action, subject, detail]).map(drop)
-        })
-        .await
+        self.write(Lane::Control, "audit", move |tx| audit(tx, &entry)).await
     }
 
     /// The newest entries of the audit log, newest first.
@@ -526,6 +545,39 @@ fn create_user(tx: &mut dyn Tx, user: &NewUser, now: Millis) -> Result<User> {
         default_entity: service_of.as_ref().unwrap_or(username).clone(),
         created_at: now,
     })
+}
+
+fn add_key(tx: &mut dyn Tx, username: &str, key: &NewKey, now: Millis) -> Result<ApiKey> {
+    let user = require_user(tx, username)?;
+    let NewKey {
+        sha256,
+        hint,
+        description,
+        expires_at,
+    } = key;
+    let insert = "INSERT INTO credentials (user_id, kind, sha256, hint, description, created_at, expires_at) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (sha256) DO NOTHING";
+    let kind = Stored::Key as i64;
+    tx.execute(
+        insert,
+        params![user.id, kind, *sha256, hint, description, now, *expires_at],
+    )?;
+    let select = format!("{SELECT_KEY} WHERE sha256 = $1 AND user_id = $2 AND kind = $3");
+    let row = tx.query_opt(&select, params![*sha256, user.id, kind])?;
+    row.as_ref().map_or_else(|| Err(Error::exists("key", hint)), read_key)
+}
+
+/// Records a change in the audit log, in the transaction that makes it.
+pub(crate) fn audit(tx: &mut dyn Tx, entry: &AuditEntry) -> Result<()> {
+    let AuditEntry {
+        at,
+        actor,
+        action,
+        subject,
+        detail,
+    } = entry;
+    let sql = "INSERT INTO audit (at, actor, action, subject, detail) VALUES ($1, $2, $3, $4, $5)";
+    tx.execute(sql, params![*at, actor, action, subject, detail]).map(drop)
 }
 
 fn insert_entity(tx: &mut dyn Tx, name: &str, kind: Kind, now: Millis) -> Result<i64> {

@@ -8,7 +8,8 @@ use slipway_model::queue::{Access, ExternalLinks, Prioritization, QueuePolicy, R
 
 use crate::engine::{Field, Lane, Row, Tx, Value, params};
 use crate::events::{self, NewEvent};
-use crate::{Error, Result, Store, identity, projects};
+use crate::identity::{self, AuditEntry};
+use crate::{Error, Result, Store, projects};
 
 /// One revision of a queue's configuration. Never changed once stored: items refer to it.
 #[derive(Debug, Clone, PartialEq)]
@@ -214,6 +215,18 @@ pub(crate) fn find_many(tx: &mut dyn Tx, ids: &HashSet<QueueId>) -> Result<Vec<Q
     rows.iter().map(read_queue).collect()
 }
 
+/// Keeps a queue from being deleted until this transaction ends, and lets others do the same; `false`
+/// if there is none.
+pub(crate) fn keep(tx: &mut dyn Tx, id: QueueId) -> Result<bool> {
+    let share = if tx.for_update().is_empty() {
+        ""
+    } else {
+        " FOR KEY SHARE"
+    };
+    let sql = format!("SELECT id FROM queues WHERE entity_id = $1 AND id = $2{share}");
+    Ok(tx.query_opt(&sql, params![id.entity, id.number])?.is_some())
+}
+
 /// Finds a queue that must exist.
 pub(crate) fn require(tx: &mut dyn Tx, id: QueueId) -> Result<Queue> {
     find(tx, id)?.ok_or_else(|| Error::not_found("queue", id))
@@ -262,7 +275,15 @@ fn adopt_revision(tx: &mut dyn Tx, queue: QueueId, revision: RevisionId) -> Resu
     )))
 }
 
-fn note(tx: &mut dyn Tx, queue: &Queue, kind: &'static str, actor: &str, now: Millis) -> Result<()> {
+/// Notes a change in the queue's record and in the audit log.
+fn note(
+    tx: &mut dyn Tx,
+    queue: &Queue,
+    (kind, action): (&'static str, &str),
+    actor: &str,
+    detail: &serde_json::Value,
+    now: Millis,
+) -> Result<()> {
     let event = NewEvent {
         entity: queue.id.entity,
         kind,
@@ -272,7 +293,41 @@ fn note(tx: &mut dyn Tx, queue: &Queue, kind: &'static str, actor: &str, now: Mi
         actor: actor.to_owned(),
         detail: serde_json::json!({"name": queue.name, "paused": queue.paused}).to_string(),
     };
-    events::append(tx, now, &[event])
+    events::append(tx, now, &[event])?;
+    let entry = AuditEntry {
+        at: now,
+        actor: actor.to_owned(),
+        action: action.to_owned(),
+        subject: format!("{}/{}/{}", queue.entity, queue.project, queue.name),
+        detail: detail.to_string(),
+    };
+    identity::audit(tx, &entry)
+}
+
+/// What the audit log says of an update: the action, and the fields that changed as they are now.
+fn difference(before: &Queue, after: &Queue) -> (&'static str, serde_json::Value) {
+    let mut changed = serde_json::Map::new();
+    if after.prioritization != before.prioritization {
+        changed.insert("prioritization".to_owned(), serde_json::json!(after.prioritization));
+    }
+    if after.links != before.links {
+        changed.insert("links".to_owned(), serde_json::json!(after.links));
+    }
+    if let Some(revision) = after.revision.as_ref().filter(|_| after.revision != before.revision) {
+        changed.insert("revision".to_owned(), revision.number.into());
+        if before.revision.as_ref().map(|revision| &revision.policy) != Some(&revision.policy) {
+            changed.insert("policy".to_owned(), serde_json::json!(revision.policy));
+        }
+    }
+    let action = match (changed.is_empty(), after.paused) {
+        (false, _) => "queue.update",
+        (true, true) => "queue.pause",
+        (true, false) => "queue.resume",
+    };
+    if after.paused != before.paused {
+        changed.insert("paused".to_owned(), after.paused.into());
+    }
+    (action, changed.into())
 }
 
 impl Store {
@@ -351,7 +406,9 @@ impl Store {
                 adopt_revision(tx, id, revision)?;
             }
             let made = require(tx, id)?;
-            note(tx, &made, "queue-created", &queue.created_by, now)?;
+            let detail = serde_json::json!({"revision": made.revision.as_ref().map(|revision| revision.number)});
+            let words = ("queue-created", "queue.create");
+            note(tx, &made, words, &queue.created_by, &detail, now)?;
             Ok(made)
         })
         .await
@@ -361,7 +418,8 @@ impl Store {
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such queue.
-    pub async fn update_queue(&self, id: QueueId, update: QueueUpdate, now: Millis) -> Result<Queue> {
+    pub async fn update_queue(&self, id: QueueId, update: QueueUpdate, by: &str, now: Millis) -> Result<Queue> {
+        let by = by.to_owned();
         self.write(Lane::Control, "update-queue", move |tx| {
             let lock = format!(
                 "SELECT id FROM queues WHERE entity_id = $1 AND id = $2{}",
@@ -406,8 +464,8 @@ impl Store {
             )?;
             let after = require(tx, id)?;
             if after != before {
-                let actor = update.revision.as_ref().map_or("", |revision| &revision.created_by);
-                note(tx, &after, "queue-updated", actor, now)?;
+                let (action, detail) = difference(&before, &after);
+                note(tx, &after, ("queue-updated", action), &by, &detail, now)?;
             }
             Ok(after)
         })
@@ -460,12 +518,13 @@ impl Store {
     ///
     /// Goes in slices, so that a long queue does not hold up others; it hands nothing out from the
     /// first slice on and is gone with the last. If it stops half-way the queue is paused, and the
-    /// same call finishes the work.
-    pub async fn delete_queue(&self, id: QueueId, now: Millis) -> Result<Option<u64>> {
+    /// same call finishes the work. Captured output follows by [`crate::garbage`].
+    pub async fn delete_queue(&self, id: QueueId, by: &str, now: Millis) -> Result<Option<u64>> {
         let mut total = 0;
         loop {
+            let by = by.to_owned();
             let slice = self
-                .write(Lane::Control, "delete-queue", move |tx| delete_slice(tx, id, now))
+                .write(Lane::Control, "delete-queue", move |tx| delete_slice(tx, id, &by, now))
                 .await?;
             match slice {
                 None if total == 0 => return Ok(None),
@@ -491,7 +550,7 @@ impl Store {
 }
 
 /// Deletes some waiting items, and the queue with the last of them. `None` if there is no queue.
-fn delete_slice(tx: &mut dyn Tx, id: QueueId, now: Millis) -> Result<Option<(u64, bool)>> {
+fn delete_slice(tx: &mut dyn Tx, id: QueueId, by: &str, now: Millis) -> Result<Option<(u64, bool)>> {
     let lock = format!(
         "SELECT id FROM queues WHERE entity_id = $1 AND id = $2{}",
         tx.for_update()
@@ -509,11 +568,27 @@ fn delete_slice(tx: &mut dyn Tx, id: QueueId, now: Millis) -> Result<Option<(u64
     let rows = tx.query(&select, params![id.entity, id.number, SLICE])?;
     let numbers = rows.iter().map(|row| row.i64(0)).collect::<Result<Vec<_>>>()?;
     let list = serde_json::json!(numbers.iter().map(|number| [number]).collect::<Vec<_>>()).to_string();
+    let among = tx.records("$2", &[("n", Field::Int)]);
+    // What was never handed out has printed nothing.
+    let listed = format!(
+        "INSERT INTO deleted_items (entity_id, item_id) SELECT entity_id, id FROM items \
+         WHERE entity_id = $1 AND id IN {among} AND epoch > 0"
+    );
+    tx.execute(&listed, params![id.entity, &list])?;
     for (table, column) in [("items", "id"), ("item_specs", "item_id")] {
-        let among = tx.records("$2", &[("n", Field::Int)]);
         let sql = format!("DELETE FROM {table} WHERE entity_id = $1 AND {column} IN {among}");
         tx.execute(&sql, params![id.entity, &list])?;
     }
+    let deleted = numbers.iter().map(|number| NewEvent {
+        entity: id.entity,
+        kind: "deleted",
+        queue: Some(id.number),
+        item: Some(*number),
+        agent: None,
+        actor: by.to_owned(),
+        detail: "{}".to_owned(),
+    });
+    events::append(tx, now, &deleted.collect::<Vec<_>>())?;
     let done = i64::try_from(numbers.len()).is_ok_and(|deleted| deleted < SLICE);
     if done {
         tx.execute(
@@ -524,7 +599,8 @@ fn delete_slice(tx: &mut dyn Tx, id: QueueId, now: Millis) -> Result<Option<(u64
             "DELETE FROM queues WHERE entity_id = $1 AND id = $2",
             params![id.entity, id.number],
         )?;
-        note(tx, &queue, "queue-deleted", "", now)?;
+        let words = ("queue-deleted", "queue.delete");
+        note(tx, &queue, words, by, &serde_json::json!({}), now)?;
     }
     Ok(Some((numbers.len() as u64, done)))
 }

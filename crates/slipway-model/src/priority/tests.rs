@@ -1,4 +1,5 @@
 use super::*;
+use crate::queue::Prioritization;
 
 #[test]
 fn priorities_are_numbers_and_words_of_which_the_lower_runs_first() {
@@ -17,4 +18,12 @@ fn priorities_are_numbers_and_words_of_which_the_lower_runs_first() {
         );
     }
     assert!("urgent".parse::<Priority>().is_err());
+}
+
+#[test]
+fn a_queue_without_prioritization_knows_one_priority() {
+    for priority in Priority::ALL {
+        assert_eq!(priority.within(Prioritization::V0), priority);
+        assert_eq!(priority.within(Prioritization::Disabled), Priority::Medium);
+    }
 }

@@ -15,7 +15,7 @@ mod secrets;
 
 pub use passwords::hash_password;
 pub(crate) use secrets::generate_session;
-pub use secrets::{generate_key, key_hint};
+pub use secrets::{generate_key, key_hint, stored_key};
 
 use std::sync::Arc;
 

@@ -1,13 +1,25 @@
 //! Making keys and sessions.
 
 use slipway_model::identity::KEY_PREFIX;
+use slipway_store::identity::NewKey;
 
-use super::base62;
+use super::{base62, hash_secret};
 
 /// A new API key.
 #[must_use]
 pub fn generate_key() -> String {
     format!("{KEY_PREFIX}{}", base62::encode(rand::random()))
+}
+
+/// A key as a store takes it: without its text.
+#[must_use]
+pub fn stored_key(key: &str, description: &str) -> NewKey {
+    NewKey {
+        sha256: hash_secret(key),
+        hint: key_hint(key),
+        description: description.to_owned(),
+        expires_at: None,
+    }
 }
 
 /// The text of a new page session.

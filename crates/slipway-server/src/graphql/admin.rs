@@ -9,7 +9,7 @@ use super::context::RequestContext as _;
 use super::identity::{User, read_key_id};
 use super::scalars::DateTime;
 use super::{Entity, Result};
-use crate::auth::{generate_key, hash_secret, key_hint};
+use crate::auth::{generate_key, hash_secret, key_hint, stored_key};
 use crate::{ApiError, access};
 
 /// Administration.
@@ -36,33 +36,21 @@ impl AdminMutation {
             Some(password) => Some(ctx.app().auth.passwords.hash(password).await?),
             None => None,
         };
-        let store = ctx.store();
-        let user = store
-            .create_user(
-                NewUser {
-                    username: input.username,
-                    name: input.name.unwrap_or_default(),
-                    email: input.email.unwrap_or_default(),
-                    admin: input.admin.unwrap_or(false),
-                    service_of: input.service_of,
-                    password_hash,
-                },
-                ctx.now(),
-            )
-            .await?;
         let imported = input.api_key.is_some();
         let key = input.api_key.unwrap_or_else(generate_key);
-        store
-            .add_key(
-                &user.username,
-                hash_secret(&key),
-                &key_hint(&key),
-                "first key",
-                None,
-                ctx.now(),
-            )
-            .await?;
-        audit(ctx, "user.create", &user.username).await?;
+        let user = NewUser {
+            username: input.username,
+            name: input.name.unwrap_or_default(),
+            email: input.email.unwrap_or_default(),
+            admin: input.admin.unwrap_or(false),
+            service_of: input.service_of,
+            password_hash,
+        };
+        let (by, now) = (ctx.principal().author(), ctx.now());
+        let made = ctx
+            .store()
+            .create_user_with_key(user, stored_key(&key, "first key"), by, now);
+        let user = made.await?;
         Ok(CreateUserPayload {
             user: User(user),
             api_key: (!imported).then_some(key),

@@ -144,7 +144,10 @@ impl AgentMutation {
         input: DrainLaunchAgentInput,
     ) -> Result<DrainLaunchAgentPayload> {
         let agent = find_own_agent(ctx.caller(), &input.launch_agent_id).await?;
-        ctx.store().request_drain(agent.id, input.drain, ctx.now()).await?;
+        let author = ctx.principal().author();
+        ctx.store()
+            .request_drain(agent.id, input.drain, author, ctx.now())
+            .await?;
         Ok(DrainLaunchAgentPayload {
             agent: LaunchAgent::new(find_own_agent(ctx.caller(), &input.launch_agent_id).await?),
             client_mutation_id: input.client_mutation_id,

@@ -98,7 +98,7 @@ async fn observe(mut request: Request, next: Next) -> Response {
     let method = request.method().clone();
     let started = Instant::now();
     let mut response = next.run(request).instrument(span.clone()).await;
-    crate::metrics::request(&route, method.as_str(), response.status().as_u16(), started.elapsed());
+    crate::metrics::request(&route, &method, response.status().as_u16(), started.elapsed());
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
     response.headers_mut().insert(REQUEST_ID, value);
     response

@@ -6,7 +6,8 @@ use slipway_model::identity::Role;
 use super::items::push;
 use super::{START, TestServer};
 
-async fn register(server: &TestServer, key: &str, queue: &str) -> Value {
+/// Registers an agent of ours that serves a queue of alice; its id.
+pub(super) async fn register(server: &TestServer, key: &str, queue: &str) -> Value {
     let made = server
         .graphql(
             key,

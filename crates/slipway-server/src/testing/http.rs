@@ -203,3 +203,17 @@ async fn output_is_appended_once_and_read_back() {
         json!({"offset": 0, "end": 8, "text": "one\ntwo\n", "complete": false})
     );
 }
+
+#[tokio::test]
+async fn a_made_up_method_makes_no_series_of_its_own() {
+    crate::metrics::install();
+    let server = TestServer::new().await;
+    for method in ["BREW", "WHEN"] {
+        let request = Request::builder().method(method).uri("/healthz").body(Body::empty());
+        assert_eq!(server.send(request.expect("a request")).await.status.as_u16(), 405);
+    }
+    let request = Request::get("/metrics").body(Body::empty()).expect("a request");
+    let text = String::from_utf8(server.send(request).await.body).expect("text");
+    assert!(text.contains("method=\"other\""), "{text}");
+    assert!(!text.contains("BREW") && !text.contains("WHEN"), "{text}");
+}

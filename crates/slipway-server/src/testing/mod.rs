@@ -2,6 +2,7 @@
 
 mod access;
 mod agents;
+mod ends;
 mod http;
 mod items;
 mod queues;

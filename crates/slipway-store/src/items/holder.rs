@@ -365,7 +365,8 @@ fn finish(tx: &mut dyn Tx, holder: Option<AgentId>, reports: &[Report], now: Mil
         .collect::<Result<Vec<_>>>()?;
     let batch = Batch {
         set: "state = r.state, deadline = NULL, lost_since = NULL, ended_at = $2, \
-              failure = COALESCE(r.failure, items.failure), exit_code = r.exit_code",
+              failure = CASE WHEN r.state = 4 THEN NULL ELSE COALESCE(r.failure, items.failure) END, \
+              exit_code = r.exit_code",
         guard: "((r.state = 4 AND items.state IN (2, 3, 6)) OR (r.state = 5 AND items.state IN (1, 2, 3, 6)) \
                 OR (r.state = 7 AND items.state IN (1, 2, 3, 6)))",
         fields: &[

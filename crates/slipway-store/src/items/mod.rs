@@ -198,7 +198,7 @@ pub struct Ticked {
     pub requeued: Vec<(ItemId, QueueId)>,
     /// Items whose agent is lost from now on.
     pub lost: Vec<ItemId>,
-    /// Items that failed because their agent stayed lost.
+    /// Items that failed because their agent stayed lost, or their queue was gone.
     pub failed: Vec<ItemId>,
     /// Acknowledged items that count as crashed, because neither their agent nor their run is heard.
     pub unheard: Vec<ItemId>,

@@ -20,17 +20,22 @@ fn ends_at_once(item: &Item) -> bool {
     }
 }
 
+/// Ends an item because somebody wants it to.
+fn kill(tx: &mut dyn Tx, item: &Item, by: &str, now: Millis) -> Result<()> {
+    let killed = End {
+        state: ItemState::Killed,
+        failure: None,
+        exit_code: None,
+        actor: by,
+    };
+    step::end(tx, item, &killed, now)
+}
+
 fn cancel(tx: &mut dyn Tx, id: ItemId, by: &str, now: Millis) -> Result<Item> {
     row::lock(tx, id)?;
     let item = row::require(tx, id)?;
     if ends_at_once(&item) {
-        let killed = End {
-            state: ItemState::Killed,
-            failure: None,
-            exit_code: None,
-            actor: by,
-        };
-        step::end(tx, &item, &killed, now)?;
+        kill(tx, &item, by, now)?;
     } else if item.state.is_held() && !item.stop_requested {
         request_stop(tx, &item, by, now)?;
     } else if item.state.is_terminal() && item.state != ItemState::Killed {
@@ -52,10 +57,12 @@ fn request_stop(tx: &mut dyn Tx, item: &Item, by: &str, now: Millis) -> Result<(
     }
 }
 
-/// Asks an item to stop because somebody asked its run to. Nothing if it is not held.
+/// Stops an item because somebody asked its run to: one that waits for its next attempt ends, one that
+/// is held is asked to. Nothing if it has ended.
 pub(crate) fn stop_with_run(tx: &mut dyn Tx, id: ItemId, by: &str, now: Millis) -> Result<()> {
     row::lock(tx, id)?;
     match row::find(tx, id)? {
+        Some(item) if item.state == ItemState::Pending => kill(tx, &item, by, now),
         Some(item) if item.state.is_held() && !item.stop_requested => request_stop(tx, &item, by, now),
         Some(_) | None => Ok(()),
     }
@@ -80,7 +87,7 @@ fn retry(tx: &mut dyn Tx, id: ItemId, by: &str, key_id: i64, now: Millis) -> Res
     let new = NewItem {
         spec: without_run(&item.spec)?,
         template_values: item.template_values,
-        priority: item.priority,
+        priority: item.priority.within(queue.prioritization),
         revision: queue.revision.map(|revision| revision.id),
         author: by.to_owned(),
         key_id,
@@ -110,15 +117,20 @@ fn move_item(
     }
     let mut target = before.queue;
     let mut revision = before.revision;
+    let mut priority = priority.unwrap_or(before.priority);
     if let Some(queue) = queue.filter(|queue| *queue != before.queue) {
         if queue.entity != id.entity {
             return Err(Error::Invalid(
                 "an item moves only between queues of one entity; push it to the other queue instead".to_owned(),
             ));
         }
+        if !queues::keep(tx, queue)? {
+            return Err(Error::not_found("queue", queue));
+        }
         let queue = queues::require(tx, queue)?;
         target = queue.id;
         revision = queue.revision.map(|revision| revision.id);
+        priority = priority.within(queue.prioritization);
     }
     tx.execute(
         "UPDATE items SET queue_id = $3, revision_id = $4, priority = $5 WHERE entity_id = $1 AND id = $2",
@@ -127,7 +139,7 @@ fn move_item(
             id.number,
             target.number,
             revision.map(|revision| revision.number),
-            priority.unwrap_or(before.priority).code(),
+            priority.code(),
         ],
     )?;
     let after = row::require(tx, id)?;
@@ -142,7 +154,7 @@ fn move_item(
     Ok(after)
 }
 
-fn delete(tx: &mut dyn Tx, id: ItemId) -> Result<bool> {
+fn delete(tx: &mut dyn Tx, id: ItemId, by: &str, now: Millis) -> Result<bool> {
     row::lock(tx, id)?;
     let Some(item) = row::find(tx, id)? else {
         return Ok(false);
@@ -158,6 +170,7 @@ fn delete(tx: &mut dyn Tx, id: ItemId) -> Result<bool> {
     ] {
         tx.execute(sql, params![id.entity, id.number])?;
     }
+    events::append(tx, now, &[item.event("deleted", by, "{}".to_owned())])?;
     Ok(true)
 }
 
@@ -203,13 +216,14 @@ impl Store {
         .await
     }
 
-    /// Deletes an item that waits or has ended, with its record. `false` if there is none. Captured
-    /// output follows by [`crate::garbage`].
+    /// Deletes an item that waits or has ended, with its record, which then says only that it was
+    /// deleted. `false` if there is none. Captured output follows by [`crate::garbage`].
     ///
     /// # Errors
     /// [`Error::Refused`] while an agent holds it.
-    pub async fn delete_item(&self, item: ItemId) -> Result<bool> {
-        self.write(Lane::Control, "delete-item", move |tx| delete(tx, item))
+    pub async fn delete_item(&self, item: ItemId, by: &str, now: Millis) -> Result<bool> {
+        let (by, now) = (by.to_owned(), self.clock(now));
+        self.write(Lane::Control, "delete-item", move |tx| delete(tx, item, &by, now))
             .await
     }
 

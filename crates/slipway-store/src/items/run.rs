@@ -4,7 +4,7 @@
 
 use slipway_model::Millis;
 use slipway_model::id::ItemId;
-use slipway_model::item::{Effect, Failure, ItemEvent, ItemState, transition};
+use slipway_model::item::{CRASH_TERM, Effect, Failure, ItemEvent, ItemState, transition};
 
 use super::row;
 use super::step::{self, End};
@@ -43,6 +43,16 @@ fn event_of(change: RunChange, state: ItemState) -> ItemEvent {
     }
 }
 
+/// A failure that the run itself shows.
+fn failure(reason: &str, message: String) -> Failure {
+    Failure {
+        stage: "run".to_owned(),
+        message,
+        reason: reason.to_owned(),
+        file_paths: Vec::new(),
+    }
+}
+
 /// Lets an item follow its run; `true` if the item changed. An unknown item, and a change that its
 /// state does not allow, change nothing: the run goes on without it.
 pub(crate) fn run_changed(tx: &mut dyn Tx, item: ItemId, change: RunChange, now: Millis) -> Result<bool> {
@@ -77,12 +87,21 @@ pub(crate) fn run_changed(tx: &mut dyn Tx, item: ItemId, change: RunChange, now:
                 RunChange::Ended { exit_code, .. } => Some(exit_code),
                 RunChange::Started | RunChange::Crashed | RunChange::Revived => None,
             };
-            let failure = exit_code.filter(|_| state == ItemState::Failed).map(|code| Failure {
-                stage: "run".to_owned(),
-                message: format!("The run ended with exit code {code}; its log says why"),
-                reason: "exit-code".to_owned(),
-                file_paths: Vec::new(),
-            });
+            let failure = match (state, exit_code) {
+                (ItemState::Failed, Some(code)) => Some(failure(
+                    "exit-code",
+                    format!("The run ended with exit code {code}; its log says why"),
+                )),
+                (ItemState::Crashed, _) => Some(failure(
+                    "run-silent",
+                    format!(
+                        "The run has sent no heartbeat for {} s; if it sends one again, the item goes on, else see \
+                         what became of its process and retry it",
+                        CRASH_TERM / 1000
+                    ),
+                )),
+                _ => None,
+            };
             let end = End {
                 state,
                 failure: failure.as_ref(),

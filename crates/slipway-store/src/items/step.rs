@@ -11,7 +11,7 @@ use slipway_model::run::RunState;
 use super::{Item, row};
 use crate::engine::{Field, Tx, Value, params};
 use crate::events::{self, NewEvent};
-use crate::{Error, Result, runs};
+use crate::{Error, Result, queues, runs};
 
 /// The answer for one handle of a batch.
 pub(super) type Answer<T> = std::result::Result<T, Refusal>;
@@ -319,11 +319,13 @@ pub(super) fn failure_text(failure: &Failure) -> Result<String> {
     serde_json::to_string(failure).map_err(|error| Error::Internal(format!("cannot encode a failure: {error}")))
 }
 
-/// Ends an item that this transaction has locked; its run keeps what it said of itself.
+/// Ends an item that this transaction has locked; its run keeps what it said of itself. What was
+/// wrong with an item that counted as crashed is not wrong with one that finished.
 pub(super) fn end(tx: &mut dyn Tx, item: &Item, end: &End<'_>, now: Millis) -> Result<()> {
     tx.execute(
         "UPDATE items SET state = $3, deadline = NULL, lost_since = NULL, ended_at = $4, \
-         failure = COALESCE(CAST($5 AS TEXT), failure), exit_code = COALESCE(CAST($6 AS BIGINT), exit_code) \
+         failure = CASE WHEN CAST($3 AS BIGINT) = CAST($7 AS BIGINT) THEN NULL \
+         ELSE COALESCE(CAST($5 AS TEXT), failure) END, exit_code = COALESCE(CAST($6 AS BIGINT), exit_code) \
          WHERE entity_id = $1 AND id = $2",
         params![
             item.id.entity,
@@ -332,6 +334,7 @@ pub(super) fn end(tx: &mut dyn Tx, item: &Item, end: &End<'_>, now: Millis) -> R
             now,
             end.failure.map(failure_text).transpose()?,
             end.exit_code,
+            ItemState::Finished.code(),
         ],
     )?;
     let event = item.event(kind(end.state), end.actor, end_detail(end.failure, end.exit_code));
@@ -343,7 +346,8 @@ pub(super) fn end(tx: &mut dyn Tx, item: &Item, end: &End<'_>, now: Millis) -> R
 }
 
 /// Puts an item that this transaction has locked back into its queue, with a new epoch: whoever held
-/// it says nothing about it any more. One that somebody asked to stop ends instead.
+/// it says nothing about it any more. One that somebody asked to stop ends instead, and so does one
+/// whose queue was deleted meanwhile: nobody would take it from there.
 pub(super) fn requeue(tx: &mut dyn Tx, item: &Item, new_attempt: bool, why: &str, now: Millis) -> Result<ItemState> {
     if item.stop_requested {
         let killed = End {
@@ -354,6 +358,25 @@ pub(super) fn requeue(tx: &mut dyn Tx, item: &Item, new_attempt: bool, why: &str
         };
         end(tx, item, &killed, now)?;
         return Ok(ItemState::Killed);
+    }
+    if !queues::keep(tx, item.queue)? {
+        let failure = Failure {
+            stage: "agent".to_owned(),
+            message: format!(
+                "The item came back from its agent ({why}) after its queue had been deleted; submit the job to another \
+                 queue"
+            ),
+            reason: "queue-deleted".to_owned(),
+            file_paths: Vec::new(),
+        };
+        let failed = End {
+            state: ItemState::Failed,
+            failure: Some(&failure),
+            exit_code: None,
+            actor: "",
+        };
+        end(tx, item, &failed, now)?;
+        return Ok(ItemState::Failed);
     }
     tx.execute(
         "UPDATE items SET state = 0, epoch = epoch + 1, deadline = NULL, lost_since = NULL, start_recorded = 0, \

@@ -179,11 +179,11 @@ fn expire(tx: &mut dyn Tx, item: &Item, since: Millis, ticked: &mut Ticked, now:
         return Ok(());
     }
     match transition(item.facts(), &ItemEvent::Expire, None) {
-        Ok(Effect::Requeue { new_attempt }) => {
-            if step::requeue(tx, item, new_attempt, "lease-expired", now)? == ItemState::Pending {
-                ticked.requeued.push((item.id, item.queue));
-            }
-        }
+        Ok(Effect::Requeue { new_attempt }) => match step::requeue(tx, item, new_attempt, "lease-expired", now)? {
+            ItemState::Pending => ticked.requeued.push((item.id, item.queue)),
+            ItemState::Failed => ticked.failed.push(item.id),
+            _ => {}
+        },
         // It may run: only its agent, or the agent's successor, can tell.
         Ok(Effect::None) => {
             let timeout = lost_timeout(tx, item)?;

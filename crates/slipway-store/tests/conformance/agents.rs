@@ -149,7 +149,7 @@ async fn a_queue_knows_its_live_agents(bed: &Bed) {
     let busy = bed.agent("busy", &[queue]).await;
     bed.started(busy, queue, T0).await;
     let draining = bed.register(new_agent("draining", &[queue]), T0 + 10_000).await;
-    bed.store.request_drain(draining.id, true, T0).await.unwrap();
+    bed.store.request_drain(draining.id, true, USER, T0).await.unwrap();
     let ended = bed.agent("ended", &[queue]).await;
     bed.store
         .touch_agent(ended, Some(AgentStatus::Killed), T0)
@@ -171,10 +171,10 @@ async fn a_queue_knows_its_live_agents(bed: &Bed) {
 async fn a_drain_is_asked_for_and_taken_back(bed: &Bed) {
     let agent = bed.agent("agent", &[]).await;
     for drain in [true, true, false] {
-        bed.store.request_drain(agent, drain, T0).await.unwrap();
+        bed.store.request_drain(agent, drain, USER, T0).await.unwrap();
         assert_eq!(bed.store.agent(agent).await.unwrap().unwrap().drain_requested, drain);
     }
     let unknown = slipway_model::id::AgentId::new(agent.entity, 4711);
-    let error = bed.store.request_drain(unknown, true, T0).await.unwrap_err();
+    let error = bed.store.request_drain(unknown, true, USER, T0).await.unwrap_err();
     assert!(matches!(error, Error::NotFound { kind: "agent", .. }), "{error}");
 }

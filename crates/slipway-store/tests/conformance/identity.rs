@@ -3,7 +3,7 @@
 use slipway_model::Millis;
 use slipway_model::identity::{Credential, Role};
 use slipway_store::Error;
-use slipway_store::identity::{AuditEntry, NewUser};
+use slipway_store::identity::{AuditEntry, NewKey, NewUser};
 
 use crate::bed::{Bed, T0, USER};
 
@@ -19,6 +19,7 @@ crate::cases!(
     a_service_account_acts_for_its_team,
     a_team_keeps_an_admin,
     the_audit_log_lists_the_newest_first,
+    a_user_is_made_with_its_key_and_its_entry_or_not_at_all,
 );
 
 const DAY: Millis = 86_400_000;
@@ -274,4 +275,27 @@ async fn the_audit_log_lists_the_newest_first(bed: &Bed) {
         .map(|entry| entry.subject)
         .collect();
     assert_eq!(subjects, ["alice/q2", "alice/q1"]);
+}
+
+async fn a_user_is_made_with_its_key_and_its_entry_or_not_at_all(bed: &Bed) {
+    let store = &bed.store;
+    let key = |number| NewKey {
+        sha256: digest(number),
+        hint: "one".to_owned(),
+        description: "first key".to_owned(),
+        expires_at: None,
+    };
+    let made = store.create_user_with_key(user("bob"), key(1), USER, T0).await.unwrap();
+    let found = store.authenticate(digest(1), T0).await.unwrap().unwrap();
+    assert_eq!(found.user.id, made.id);
+    let entry = store.audit_log(1).await.unwrap().remove(0);
+    assert_eq!(
+        (entry.actor.as_str(), entry.action.as_str(), entry.subject.as_str()),
+        (USER, "user.create", "bob")
+    );
+    // The key is somebody's already: nobody is made.
+    let refused = store.create_user_with_key(user("carol"), key(1), USER, T0).await;
+    assert!(matches!(refused, Err(Error::Exists { .. })), "{refused:?}");
+    assert_eq!(store.user("carol").await.unwrap(), None);
+    assert_eq!(store.audit_log(10).await.unwrap().len(), 1);
 }

@@ -129,9 +129,9 @@ async fn nothing_comes_from_a_paused_or_unknown_queue(bed: &Bed) {
         paused: Some(paused),
         ..QueueUpdate::default()
     };
-    bed.store.update_queue(queue, pause(true), T0).await.unwrap();
+    bed.store.update_queue(queue, pause(true), USER, T0).await.unwrap();
     assert!(bed.lease(agent, &[queue], 1, T0).await.is_empty());
-    bed.store.update_queue(queue, pause(false), T0).await.unwrap();
+    bed.store.update_queue(queue, pause(false), USER, T0).await.unwrap();
     let unknown = slipway_model::id::QueueId::new(queue.entity, 4711);
     assert!(bed.lease(agent, &[unknown], 1, T0).await.is_empty());
     assert_eq!(bed.lease(agent, &[unknown, queue], 1, T0).await.len(), 1);
@@ -141,7 +141,7 @@ async fn a_draining_replaced_or_unknown_agent_gets_nothing(bed: &Bed) {
     let queue = bed.queue("q").await;
     let agent = bed.agent("agent", &[queue]).await;
     bed.push(queue).await;
-    bed.store.request_drain(agent, true, T0).await.unwrap();
+    bed.store.request_drain(agent, true, USER, T0).await.unwrap();
     assert!(bed.lease(agent, &[queue], 1, T0).await.is_empty());
     let successor = bed.agent("agent", &[queue]).await;
     assert!(bed.lease(agent, &[queue], 1, T0).await.is_empty());

@@ -4,7 +4,7 @@ use slipway_model::id::RunName;
 use slipway_model::priority::Priority;
 use slipway_store::items::{Item, ItemFilter};
 
-use crate::bed::{Bed, T0, new_item, run_of, with_priority};
+use crate::bed::{Bed, T0, USER, new_item, run_of, with_priority};
 
 crate::cases!(
     the_surroundings_of_a_page_are_those_of_its_items,
@@ -38,7 +38,7 @@ async fn the_surroundings_of_a_page_are_those_of_its_items(bed: &Bed) {
     )
     .await;
     bed.push(two).await;
-    bed.store.delete_queue(gone, T0).await.unwrap();
+    bed.store.delete_queue(gone, USER, T0).await.unwrap();
 
     let items = all(bed).await;
     assert_eq!(items.len(), 8);

@@ -1,10 +1,13 @@
 //! What people do with items.
 
 use slipway_model::id::ItemId;
-use slipway_model::item::{ItemState, Refusal};
+use slipway_model::item::{CRASH_TERM, ItemState, Refusal};
 use slipway_model::priority::Priority;
+use slipway_model::queue::Prioritization;
+use slipway_model::run::RunState;
 use slipway_store::Error;
-use slipway_store::items::{Acked, ItemFilter, NewItem, Outcome};
+use slipway_store::items::{Acked, ItemFilter, NewItem, Outcome, ReturnCause};
+use slipway_store::queues::QueueUpdate;
 use slipway_store::runs::{Heartbeat, RunUpsert};
 
 use crate::bed::{Bed, T0, USER, failure, new_item, run_of, with_priority};
@@ -19,6 +22,9 @@ crate::cases!(
     listings_are_filtered_and_paged,
     an_item_of_another_agent_follows_its_run,
     the_agent_of_a_managed_item_decides,
+    an_item_whose_run_falls_silent_says_so_until_it_finishes,
+    a_stopped_run_ends_the_item_that_waits_for_its_next_attempt,
+    a_queue_without_prioritization_takes_no_priority_along,
 );
 
 async fn what_cannot_run_yet_is_cancelled_at_once(bed: &Bed) {
@@ -153,17 +159,17 @@ async fn an_item_is_deleted_unless_it_is_held(bed: &Bed) {
     let queue = bed.queue("q").await;
     let agent = bed.agent("agent", &[queue]).await;
     let id = bed.push(queue).await;
-    assert!(bed.store.delete_item(id).await.unwrap());
-    assert!(!bed.store.delete_item(id).await.unwrap());
+    assert!(bed.store.delete_item(id, USER, T0).await.unwrap());
+    assert!(!bed.store.delete_item(id, USER, T0).await.unwrap());
     assert_eq!(bed.store.item(id).await.unwrap(), None);
     let handle = bed.started(agent, queue, T0).await;
     assert!(handle.item.number > id.number, "a number is not used again");
     assert!(matches!(
-        bed.store.delete_item(handle.item).await,
+        bed.store.delete_item(handle.item, USER, T0).await,
         Err(Error::Refused(_))
     ));
     bed.finish(handle, Outcome::Finished, T0).await.unwrap();
-    assert!(bed.store.delete_item(handle.item).await.unwrap());
+    assert!(bed.store.delete_item(handle.item, USER, T0).await.unwrap());
 }
 
 async fn listings_are_filtered_and_paged(bed: &Bed) {
@@ -291,4 +297,80 @@ async fn the_agent_of_a_managed_item_decides(bed: &Bed) {
     // The run keeps what it said of itself.
     let state = bed.store.run(&run).await.unwrap().unwrap().state;
     assert_eq!(state, slipway_model::run::RunState::Failed);
+}
+
+async fn an_item_whose_run_falls_silent_says_so_until_it_finishes(bed: &Bed) {
+    let queue = bed.queue("q").await;
+    let agent = bed.agent("agent", &[queue]).await;
+    bed.push(queue).await;
+    let leased = bed.store.lease(Some(agent), vec![queue], 1, false, T0).await.unwrap();
+    let handle = leased[0].handle;
+    let run = run_of(handle.item);
+    assert_eq!(bed.ack(handle, T0).await, Acked::Yes);
+    bed.store.upsert_run(run.clone(), starts(), T0).await.unwrap();
+    let silent_at = T0 + CRASH_TERM + 10_000;
+    bed.pass_time(T0, silent_at).await;
+    let item = bed.item(handle.item).await;
+    let failure = item.failure.expect("a reason");
+    assert_eq!(
+        (item.state, failure.reason.as_str()),
+        (ItemState::Crashed, "run-silent")
+    );
+    assert!(
+        failure.message.contains("no heartbeat for 300 s"),
+        "{}",
+        failure.message
+    );
+    // The next heartbeat undoes it, and so does a last one that tells of success.
+    bed.store
+        .heartbeat(&run, Heartbeat::default(), silent_at)
+        .await
+        .unwrap();
+    let item = bed.item(handle.item).await;
+    assert_eq!((item.state, item.failure), (ItemState::Running, None));
+    bed.pass_time(silent_at, silent_at + CRASH_TERM + 10_000).await;
+    assert_eq!(bed.state(handle.item).await, ItemState::Crashed);
+    bed.store
+        .heartbeat(&run, ends(0), silent_at + CRASH_TERM + 10_000)
+        .await
+        .unwrap();
+    let item = bed.item(handle.item).await;
+    assert_eq!((item.state, item.failure), (ItemState::Finished, None));
+}
+
+async fn a_stopped_run_ends_the_item_that_waits_for_its_next_attempt(bed: &Bed) {
+    let queue = bed.queue("q").await;
+    let agent = bed.agent("agent", &[queue]).await;
+    let handle = bed.started(agent, queue, T0).await;
+    let run = run_of(handle.item);
+    let returned = bed.store.hand_back(Some(agent), handle, ReturnCause::Preempted, T0);
+    assert_eq!(returned.await.unwrap(), Ok(()));
+    assert_eq!(bed.state(handle.item).await, ItemState::Pending);
+    assert!(bed.store.stop_run(&run, "bob", T0).await.unwrap());
+    assert_eq!(bed.state(handle.item).await, ItemState::Killed);
+    assert_eq!(bed.store.run(&run).await.unwrap().unwrap().state, RunState::Killed);
+    assert!(bed.lease(agent, &[queue], 1, T0).await.is_empty());
+    let history = bed.history(handle.item, 6).await;
+    assert_eq!(history.last().map(String::as_str), Some("killed"), "{history:?}");
+}
+
+async fn a_queue_without_prioritization_takes_no_priority_along(bed: &Bed) {
+    let (here, fifo) = (bed.queue("here").await, bed.queue("fifo").await);
+    let agent = bed.agent("agent", &[here, fifo]).await;
+    let urgent = vec![with_priority(Priority::Critical)];
+    let again = bed.push_many(fifo, urgent.clone(), T0).await[0];
+    bed.store.cancel(again, USER, T0).await.unwrap();
+    let disabled = QueueUpdate {
+        prioritization: Some(Prioritization::Disabled),
+        ..QueueUpdate::default()
+    };
+    bed.store.update_queue(fifo, disabled, USER, T0).await.unwrap();
+    let first = bed.push(fifo).await;
+    let moved = bed.push_many(here, urgent, T0).await[0];
+    let moved = bed.store.move_item(moved, Some(fifo), None, USER, T0).await.unwrap();
+    let retried = bed.store.retry(again, USER, 1, T0).await.unwrap();
+    assert_eq!((moved.priority, retried.priority), (Priority::Medium, Priority::Medium));
+    let leased = bed.lease(agent, &[fifo], 3, T0).await;
+    let order: Vec<ItemId> = leased.into_iter().map(|leased| leased.item.id).collect();
+    assert_eq!(order, [first, moved.id, retried.id]);
 }

@@ -4,7 +4,7 @@ use slipway_model::item::ItemState;
 use slipway_store::Error;
 use slipway_store::items::{ABSORPTION_TERM, IDEMPOTENCY_TERM, NewItem};
 
-use crate::bed::{Bed, T0, new_item};
+use crate::bed::{Bed, T0, USER, new_item};
 
 crate::cases!(
     a_key_returns_the_same_item_for_a_day,
@@ -177,7 +177,7 @@ async fn noting_a_delivery_hides_no_item_from_agents(bed: &Bed) {
 async fn pushes_at_one_moment_get_their_own_answers(bed: &Bed) {
     let queues = [bed.queue("a").await, bed.queue("b").await];
     let gone = bed.queue("gone").await;
-    bed.store.delete_queue(gone, T0).await.unwrap();
+    bed.store.delete_queue(gone, USER, T0).await.unwrap();
     let pushes = (0..40_usize).map(|number| async move {
         let item = NewItem {
             author: format!("author-{number}"),

@@ -1,7 +1,11 @@
 //! Queues and their revisions.
 
+use slipway_model::item::{ItemState, LEASE_TERM};
 use slipway_model::queue::{Prioritization, QueuePolicy, Resource};
+use slipway_model::run::RunState;
 use slipway_store::Error;
+use slipway_store::events::Scope;
+use slipway_store::items::{Acked, ItemFilter, ReturnCause};
 use slipway_store::queues::{NewRevision, QueueCounts, QueueUpdate};
 
 use crate::bed::{Bed, T0, USER, new_item, new_queue};
@@ -15,6 +19,8 @@ crate::cases!(
     counts_are_by_state,
     a_deleted_queue_takes_its_waiting_items_along,
     what_was_handed_out_survives_its_queue,
+    what_comes_back_to_a_deleted_queue_fails_and_says_why,
+    a_change_is_in_the_record_and_the_audit_log_with_its_author,
 );
 
 fn revision(config: &str, policy: Option<QueuePolicy>) -> NewRevision {
@@ -92,11 +98,15 @@ async fn an_equal_revision_is_not_stored_again(bed: &Bed) {
     };
     let unchanged = bed
         .store
-        .update_queue(queue.id, update(&same.config), T0 + 1)
+        .update_queue(queue.id, update(&same.config), USER, T0 + 1)
         .await
         .unwrap();
     assert_eq!(unchanged, queue);
-    let changed = bed.store.update_queue(queue.id, update("{}"), T0 + 1).await.unwrap();
+    let changed = bed
+        .store
+        .update_queue(queue.id, update("{}"), USER, T0 + 1)
+        .await
+        .unwrap();
     let newest = changed.revision.unwrap();
     assert_eq!((newest.number, &newest.policy), (2, &policy), "the policy is kept");
     let all = bed.store.revisions(queue.id).await.unwrap();
@@ -112,7 +122,7 @@ async fn a_queue_without_configuration_takes_one_later(bed: &Bed) {
         paused: Some(true),
         ..QueueUpdate::default()
     };
-    let updated = bed.store.update_queue(queue.id, update, T0).await.unwrap();
+    let updated = bed.store.update_queue(queue.id, update, USER, T0).await.unwrap();
     assert_eq!(updated.revision.unwrap().number, 1);
     assert_eq!(
         (updated.prioritization, updated.paused),
@@ -142,8 +152,8 @@ async fn a_deleted_queue_takes_its_waiting_items_along(bed: &Bed) {
     let agent = bed.agent("agent", &[queue]).await;
     // More than one slice.
     bed.push_many(queue, vec![new_item(); 2_500], T0).await;
-    assert_eq!(bed.store.delete_queue(queue, T0).await.unwrap(), Some(2_500));
-    assert_eq!(bed.store.delete_queue(queue, T0).await.unwrap(), None);
+    assert_eq!(bed.store.delete_queue(queue, USER, T0).await.unwrap(), Some(2_500));
+    assert_eq!(bed.store.delete_queue(queue, USER, T0).await.unwrap(), None);
     assert_eq!(bed.store.queue_by_id(queue).await.unwrap(), None);
     assert!(bed.lease(agent, &[queue], 1, T0).await.is_empty());
     let error = bed.store.push(queue, vec![new_item()], T0).await.unwrap_err();
@@ -155,10 +165,141 @@ async fn what_was_handed_out_survives_its_queue(bed: &Bed) {
     let queue = bed.queue("q").await;
     let agent = bed.agent("agent", &[queue]).await;
     let handle = bed.started(agent, queue, T0).await;
-    assert_eq!(bed.store.delete_queue(queue, T0).await.unwrap(), Some(0));
+    assert_eq!(bed.store.delete_queue(queue, USER, T0).await.unwrap(), Some(0));
     assert_eq!(bed.store.running(None, vec![handle], T0).await.unwrap(), [Ok(())]);
     assert_eq!(bed.store.held_items(agent).await.unwrap().len(), 1);
     bed.finish(handle, slipway_store::items::Outcome::Finished, T0)
         .await
         .unwrap();
+}
+
+async fn what_comes_back_to_a_deleted_queue_fails_and_says_why(bed: &Bed) {
+    /// How an item comes back.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Path {
+        LeaseExpired,
+        ClaimExpired,
+        Handed(ReturnCause),
+    }
+    let paths = [
+        Path::LeaseExpired,
+        Path::ClaimExpired,
+        Path::Handed(ReturnCause::Released),
+        Path::Handed(ReturnCause::Absent),
+        Path::Handed(ReturnCause::Preempted),
+    ];
+    bed.store.tick(T0).await.unwrap();
+    for (number, path) in paths.into_iter().enumerate() {
+        let queue = bed.queue(&format!("q{number}")).await;
+        let agent = bed.agent(&format!("agent-{number}"), &[queue]).await;
+        let handle = match path {
+            Path::Handed(ReturnCause::Absent | ReturnCause::Preempted) => bed.started(agent, queue, T0).await,
+            Path::LeaseExpired | Path::ClaimExpired | Path::Handed(ReturnCause::Released) => {
+                bed.push(queue).await;
+                let handle = bed.lease(agent, &[queue], 1, T0).await[0].handle;
+                if path != Path::LeaseExpired {
+                    assert_eq!(bed.ack(handle, T0).await, Acked::Yes);
+                }
+                handle
+            }
+        };
+        assert_eq!(bed.store.delete_queue(queue, USER, T0).await.unwrap(), Some(0));
+        match path {
+            Path::Handed(cause) => {
+                let returned = bed.store.hand_back(Some(agent), handle, cause, T0).await.unwrap();
+                assert_eq!(returned, Ok(()), "{path:?}");
+            }
+            Path::LeaseExpired | Path::ClaimExpired => {}
+        }
+    }
+    let ticked = bed.pass_time(T0, T0 + LEASE_TERM + 1).await;
+    assert_eq!((ticked.requeued.len(), ticked.failed.len()), (0, 2));
+    let items = bed.store.items(ItemFilter::default(), None, 10).await.unwrap().rows;
+    assert_eq!(items.len(), paths.len());
+    for item in items {
+        assert_eq!(item.state, ItemState::Failed, "{item:?}");
+        let failure = item.failure.expect("a failure");
+        assert_eq!(failure.reason, "queue-deleted");
+        assert!(
+            failure.message.contains("queue had been deleted"),
+            "{}",
+            failure.message
+        );
+        if let Some(run) = &item.run {
+            assert_eq!(bed.store.run(run).await.unwrap().unwrap().state, RunState::Failed);
+        }
+    }
+}
+
+async fn a_change_is_in_the_record_and_the_audit_log_with_its_author(bed: &Bed) {
+    let queue = bed.queue("q").await;
+    let agent = bed.agent("agent", &[queue]).await;
+    let item = bed.push(queue).await;
+    let changes = [
+        QueueUpdate {
+            paused: Some(true),
+            ..QueueUpdate::default()
+        },
+        QueueUpdate {
+            paused: Some(false),
+            ..QueueUpdate::default()
+        },
+        QueueUpdate {
+            revision: Some(revision(
+                "{}",
+                Some(QueuePolicy {
+                    run_key_scopes: vec!["launch".to_owned()],
+                    ..QueuePolicy::default()
+                }),
+            )),
+            ..QueueUpdate::default()
+        },
+    ];
+    for change in changes {
+        bed.store.update_queue(queue, change, "bob", T0).await.unwrap();
+    }
+    bed.store.request_drain(agent, true, "carol", T0).await.unwrap();
+    bed.store.delete_queue(queue, "dave", T0).await.unwrap();
+
+    let log = bed.store.audit_log(10).await.unwrap();
+    let told: Vec<(&str, &str, &str)> = log
+        .iter()
+        .map(|entry| (entry.actor.as_str(), entry.action.as_str(), entry.subject.as_str()))
+        .collect();
+    const QUEUE: &str = "alice/model-registry/q";
+    assert_eq!(
+        told,
+        [
+            ("dave", "queue.delete", QUEUE),
+            ("carol", "agent.drain", "alice/agent"),
+            ("bob", "queue.update", QUEUE),
+            ("bob", "queue.resume", QUEUE),
+            ("bob", "queue.pause", QUEUE),
+            (USER, "queue.create", QUEUE),
+        ]
+    );
+    assert!(log[2].detail.contains("launch"), "{}", log[2].detail);
+
+    assert_eq!(bed.history(item, 2).await, ["pushed", "deleted"]);
+    let events = bed.store.events(Scope::Queue(queue), Default::default(), 100).await;
+    let events = events.unwrap().unwrap();
+    let told: Vec<(&str, &str)> = events
+        .iter()
+        .map(|event| (event.kind.as_ref(), event.actor.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("queue-created", USER),
+            ("pushed", USER),
+            ("queue-updated", "bob"),
+            ("queue-updated", "bob"),
+            ("queue-updated", "bob"),
+            ("deleted", "dave"),
+            ("queue-deleted", "dave"),
+        ]
+    );
+    let of_agent = bed.store.events(Scope::Agent(agent), Default::default(), 100).await;
+    let of_agent = of_agent.unwrap().unwrap();
+    assert_eq!(of_agent.last().map(|event| event.actor.as_str()), Some("carol"));
 }

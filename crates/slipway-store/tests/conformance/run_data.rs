@@ -3,6 +3,7 @@
 use slipway_model::id::{ItemId, RunName};
 use slipway_store::Error;
 use slipway_store::blobs::{BlobOptions, Blobs};
+use slipway_store::items::ReturnCause;
 use slipway_store::run_data::{Line, Stream};
 use slipway_store::runs::RunUpsert;
 
@@ -19,6 +20,7 @@ crate::cases!(
     captured_output_is_appended_once_whatever_is_sent_again,
     captured_output_is_read_from_any_byte_in_bounded_pieces,
     the_output_of_a_deleted_item_follows,
+    the_output_of_a_deleted_queues_items_follows,
     many_servers_append_the_same_output_once,
 );
 
@@ -225,7 +227,7 @@ async fn the_output_of_a_deleted_item_follows(bed: &Bed) {
     for (item, attempt) in [(deleted, 1), (deleted, 2), (kept, 1)] {
         store.append_output(item, attempt, 0, b"text".to_vec()).await.unwrap();
     }
-    assert!(store.delete_item(deleted).await.unwrap());
+    assert!(store.delete_item(deleted, USER, T0).await.unwrap());
     assert_eq!(store.deleted_items(10).await.unwrap(), [deleted]);
     let directory = tempfile::tempdir().unwrap();
     let blobs = Blobs::open(&BlobOptions::Local {
@@ -289,4 +291,19 @@ async fn many_servers_append_the_same_output_once(bed: &Bed) {
     let chunks = bed.store.output(item, 1, 0, 1000).await.unwrap();
     let whole: Vec<u8> = chunks.into_iter().flat_map(|chunk| chunk.bytes).collect();
     assert_eq!(whole, bytes);
+}
+
+async fn the_output_of_a_deleted_queues_items_follows(bed: &Bed) {
+    let store = &bed.store;
+    let queue = bed.queue("q").await;
+    let agent = bed.agent("agent", &[queue]).await;
+    let handle = bed.started(agent, queue, T0).await;
+    store.append_output(handle.item, 1, 0, b"text".to_vec()).await.unwrap();
+    let returned = store.hand_back(Some(agent), handle, ReturnCause::Absent, T0);
+    assert_eq!(returned.await.unwrap(), Ok(()));
+    bed.push(queue).await;
+    assert_eq!(store.delete_queue(queue, USER, T0).await.unwrap(), Some(2));
+    assert_eq!(store.deleted_items(10).await.unwrap(), [handle.item]);
+    store.forget_deleted_item(handle.item).await.unwrap();
+    assert_eq!(store.output_end(handle.item, 1).await.unwrap(), 0);
 }

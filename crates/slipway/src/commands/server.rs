@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use clap::{Args, ValueEnum};
-use slipway_server::auth::{generate_key, hash_secret, key_hint};
+use slipway_server::auth::{generate_key, hash_secret, key_hint, stored_key};
 use slipway_server::{Listening, Server, ServerOptions, TlsFiles};
 use slipway_store::blobs::{BlobOptions, Blobs};
 use slipway_store::identity::NewUser;
@@ -24,6 +24,9 @@ use crate::telemetry::{self, LogArgs};
 
 /// The data directory where none is named.
 pub(crate) const DATA_DIR: &str = "slipway-data";
+
+/// What the first admin's key is called.
+const FIRST_ADMIN: &str = "first admin";
 
 /// The file in the data directory that holds the generated key of the first admin.
 const ADMIN_KEY: &str = "admin-key";
@@ -214,15 +217,17 @@ async fn make_first_admin(store: &Store, args: &StoreArgs, listen: &ListenArgs) 
     match given {
         Some(key) => {
             api_key::check(&key).map_err(|problem| Error::usage(format!("`SLIPWAY_ADMIN_API_KEY`: {problem}")))?;
-            if store.user(username).await?.is_none() {
-                store.create_user(admin(username), now()).await?;
+            if store.user(username).await?.is_some() {
+                return add_key(store, username, &key, FIRST_ADMIN).await;
             }
-            add_key(store, username, &key, "first admin").await
+            let new_key = stored_key(&key, FIRST_ADMIN);
+            store.create_user_with_key(admin(username), new_key, "", now()).await?;
+            Ok(())
         }
         None if store.users().await?.is_empty() => {
-            store.create_user(admin(username), now()).await?;
             let path = args.data_dir.join(ADMIN_KEY);
-            local_key(store, &path, username, "first admin").await?;
+            let new_key = stored_key(&kept_key(&path)?, FIRST_ADMIN);
+            store.create_user_with_key(admin(username), new_key, "", now()).await?;
             output::note(format!("made user `{username}`; its API key is in {}", path.display()));
             Ok(())
         }
@@ -241,22 +246,26 @@ fn admin(username: &str) -> NewUser {
     }
 }
 
+/// The key in a file, made if there is none.
+fn kept_key(path: &Path) -> Result<String> {
+    let kept = read_or_empty(path)?.trim().to_owned();
+    if !kept.is_empty() {
+        return Ok(kept);
+    }
+    let key = generate_key();
+    write_private(path, &format!("{key}\n"))?;
+    Ok(key)
+}
+
 /// The key in a file, made if there is none, and known to the store.
 pub(crate) async fn local_key(store: &Store, path: &Path, username: &str, description: &str) -> Result<String> {
-    let kept = read_or_empty(path)?.trim().to_owned();
-    let key = if kept.is_empty() {
-        let key = generate_key();
-        write_private(path, &format!("{key}\n"))?;
-        key
-    } else {
-        kept
-    };
+    let key = kept_key(path)?;
     add_key(store, username, &key, description).await?;
     Ok(key)
 }
 
 /// Makes a key known to the store; harmless if it is.
-pub(crate) async fn add_key(store: &Store, username: &str, key: &str, description: &str) -> Result<()> {
+async fn add_key(store: &Store, username: &str, key: &str, description: &str) -> Result<()> {
     let digest = hash_secret(key);
     store
         .add_key(username, digest, &key_hint(key), description, None, now())

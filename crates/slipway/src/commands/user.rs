@@ -4,12 +4,12 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use slipway_client::Client;
 use slipway_model::queue::check_entity_name;
-use slipway_server::auth::{generate_key, hash_password};
+use slipway_server::auth::{generate_key, hash_password, stored_key};
 use slipway_store::Store;
 use slipway_store::identity::NewUser as StoredUser;
 use slipway_wire::identity::NewUser;
 
-use super::server::{DATA_DIR, StoreArgs, add_key, now, open_store, running_server};
+use super::server::{DATA_DIR, StoreArgs, now, open_store, running_server};
 use crate::config::api_key;
 use crate::config::connection::{Configuration, ConnectionArgs, client};
 use crate::context::{GlobalArgs, non_empty};
@@ -145,7 +145,6 @@ async fn create_in_store(store: &Store, user: &NewUser) -> Result<Option<String>
         service_of: user.service_of.clone(),
         password_hash,
     };
-    store.create_user(row, now()).await?;
     let (key, generated) = match &user.api_key {
         Some(key) => (key.clone(), None),
         None => {
@@ -153,7 +152,9 @@ async fn create_in_store(store: &Store, user: &NewUser) -> Result<Option<String>
             (key.clone(), Some(key))
         }
     };
-    add_key(store, &user.username, &key, "first key").await?;
+    store
+        .create_user_with_key(row, stored_key(&key, "first key"), "", now())
+        .await?;
     Ok(generated)
 }
 

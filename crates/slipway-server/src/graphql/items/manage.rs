@@ -29,7 +29,8 @@ impl ManageMutation {
             None => false,
             Some(item) => {
                 access::manage_items(ctx.principal(), &item.entity(ctx).await?)?;
-                ctx.store().delete_item(reference.item).await?
+                let author = ctx.principal().author();
+                ctx.store().delete_item(reference.item, author, ctx.now()).await?
             }
         };
         Ok(DeleteFromRunQueuePayload {

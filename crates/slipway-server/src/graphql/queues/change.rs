@@ -112,7 +112,8 @@ impl QueueMutation {
                     links,
                     paused: None,
                 };
-                ctx.store().update_queue(queue.id, update, ctx.now()).await?
+                let author = ctx.principal().author();
+                ctx.store().update_queue(queue.id, update, author, ctx.now()).await?
             }
             None => {
                 let id = ctx
@@ -152,7 +153,8 @@ impl QueueMutation {
         }
         let mut success = true;
         for queue in queues {
-            success &= ctx.store().delete_queue(queue.id, ctx.now()).await?.is_some();
+            let author = ctx.principal().author();
+            success &= ctx.store().delete_queue(queue.id, author, ctx.now()).await?.is_some();
         }
         Ok(DeleteRunQueuesPayload {
             success,
@@ -168,7 +170,8 @@ impl QueueMutation {
             paused: Some(input.paused),
             ..QueueUpdate::default()
         };
-        let queue = ctx.store().update_queue(queue.id, update, ctx.now()).await?;
+        let author = ctx.principal().author();
+        let queue = ctx.store().update_queue(queue.id, update, author, ctx.now()).await?;
         Ok(PauseRunQueuePayload {
             queue: RunQueue::new(queue),
             client_mutation_id: input.client_mutation_id,
