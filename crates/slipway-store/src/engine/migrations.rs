@@ -136,4 +136,55 @@ mod tests {
             }
         }
     }
+
+    /// Rows as the first versions of the schema kept them.
+    const OLD_ROWS: &str = "
+        INSERT INTO entities (id, name, kind, created_at) VALUES (1, 'alice', 0, 0);
+        INSERT INTO queues (id, entity_id, project, name, access, prioritization, paused, links, created_by, created_at)
+            VALUES (3, 1, 'p', 'q', '\"PROJECT\"', '\"V0\"', 0, '{}', 'alice', 0);
+        INSERT INTO agents (id, entity_id, name, hostname, version, config, max_jobs, status, drain_requested, epoch,
+            managed, replaced, username, heartbeat_at, created_at)
+            VALUES (7, 1, 'a', 'h', 'v', '{}', 1, 0, 0, 1, 1, 0, 'alice', 0, 0);
+        INSERT INTO items (id, entity_id, queue_id, state, priority, epoch, attempt, agent_entity_id, agent_id, managed,
+            start_recorded, stop_requested, preemptions, created_at, leased_at, delivered, key_id, author) VALUES
+            (1, 1, 3, 0, 2, 2, 1, 1, 7, 0, 0, 0, 0, 10, 20, 1, 1, 'alice'),
+            (2, 1, 3, 3, 2, 1, 1, 1, 7, 1, 1, 0, 0, 10, 20, 0, 1, 'alice'),
+            (3, 1, 3, 0, 1, 0, 1, NULL, NULL, 0, 0, 0, 0, 11, NULL, 0, 1, 'alice');
+        INSERT INTO item_specs (item_id, entity_id, template_values, spec) VALUES (1, 1, '{}', '{}'), (2, 1, '{}', '{}'),
+            (3, 1, '{}', '{}');
+        INSERT INTO pushes (id, entity_id, key_id, token, item_id, at) VALUES (1, 1, 1, 'a', 1, 10), (2, 1, 1, 'b', 2, 10),
+            (3, 1, 1, 'c', 3, 11);";
+
+    #[tokio::test]
+    async fn rows_of_an_old_database_are_carried_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.db");
+        let mut connection = rusqlite::Connection::open(&path).unwrap();
+        let old: Vec<Migration> = CONTROL[..4]
+            .iter()
+            .map(|(name, sql)| Migration::unapplied(name, &render(sql, Dialect::Sqlite)).unwrap())
+            .collect();
+        let mut runner = Runner::new(&old);
+        runner.set_migration_table_name("schema_history");
+        runner.run(&mut connection).unwrap();
+        connection.execute_batch(OLD_ROWS).unwrap();
+        drop(connection);
+
+        let store = crate::Store::open(crate::Options::sqlite(dir.path())).await.unwrap();
+        let queue = slipway_model::id::QueueId::new(1, 3);
+        let waiting = store.waiting(queue, 0, 10).await.unwrap().rows;
+        let waiting: Vec<_> = waiting.iter().map(|item| (item.id.number, item.leased_at)).collect();
+        assert_eq!(waiting, [(3, None), (1, None)], "what came back holds no lease");
+        let held = store.held_items(slipway_model::id::AgentId::new(1, 7)).await.unwrap();
+        assert_eq!(held.iter().map(|item| item.id.number).collect::<Vec<_>>(), [2]);
+        assert_eq!(store.deleted_items(10).await.unwrap(), []);
+        let reader = rusqlite::Connection::open(&path).unwrap();
+        let mut delivered = reader.prepare("SELECT delivered FROM pushes ORDER BY id").unwrap();
+        let delivered: Vec<i64> = delivered
+            .query_map([], |row| row.get(0))
+            .unwrap()
+            .collect::<std::result::Result<_, _>>()
+            .unwrap();
+        assert_eq!(delivered, [1, 0, 0], "whose answer was under way is still in doubt");
+    }
 }

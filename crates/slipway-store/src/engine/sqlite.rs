@@ -569,3 +569,26 @@ fn explain(error: &rusqlite::Error, sql: &str) -> Error {
         _ => Error::Internal(format!("{error} in: {sql}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_could_lose_writes_is_refused_by_the_settings_name() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().join("control.db");
+        let connection = connect(&path, true).expect("a connection");
+        for (change, told) in [
+            ("PRAGMA synchronous = NORMAL", "synchronous = 1 instead of 2"),
+            (
+                "PRAGMA synchronous = FULL; PRAGMA journal_mode = DELETE",
+                "journal_mode = delete instead of wal",
+            ),
+        ] {
+            connection.execute_batch(change).expect("a change");
+            let error = check_durable(&connection, &path).expect_err(change).to_string();
+            assert!(error.contains(told) && error.contains("control.db"), "{error}");
+        }
+    }
+}

@@ -105,18 +105,23 @@ impl Server {
         if !self.require_durable {
             return Ok(());
         }
-        for (place, name) in names.iter().enumerate().skip(1) {
-            let value: &str = row.get(place);
-            if value == "off" {
-                return Err(Error::Unfit(format!(
-                    "{} runs with {name} = off, so acknowledged writes could be lost: run \
-                     `ALTER SYSTEM SET {name} = on` and `SELECT pg_reload_conf()` (and look for a setting of the role \
-                     or the database), then start again",
-                    self.place
-                )));
-            }
+        names
+            .iter()
+            .enumerate()
+            .skip(1)
+            .try_for_each(|(place, name)| self.check_setting(name, row.get(place)))
+    }
+
+    /// Refuses a setting with which an acknowledged write could be lost.
+    fn check_setting(&self, name: &str, value: &str) -> Result<()> {
+        if value != "off" {
+            return Ok(());
         }
-        Ok(())
+        Err(Error::Unfit(format!(
+            "{} runs with {name} = off, so acknowledged writes could be lost: run `ALTER SYSTEM SET {name} = on` and \
+             `SELECT pg_reload_conf()` (and look for a setting of the role or the database), then start again",
+            self.place
+        )))
     }
 }
 
@@ -311,6 +316,23 @@ mod tests {
                 TlsOptions::take_from(url),
                 (kept.to_owned(), TlsOptions { verify, roots })
             );
+        }
+    }
+
+    #[test]
+    fn a_server_that_could_lose_writes_is_refused_by_the_settings_name() {
+        let server = Server::parse("postgres://u@h/d", true).expect("a server");
+        for name in ["fsync", "full_page_writes", "synchronous_commit"] {
+            for (value, refused) in [("off", true), ("on", false), ("remote_apply", false)] {
+                let error = server.check_setting(name, value).err();
+                assert_eq!(error.is_some(), refused, "{name} = {value}");
+                if let Some(error) = error {
+                    assert!(
+                        error.to_string().contains(&format!("ALTER SYSTEM SET {name} = on")),
+                        "{error}"
+                    );
+                }
+            }
         }
     }
 
