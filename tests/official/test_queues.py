@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+from support import queues
 from support.client import Client
+from support.server import Server
 
 VARIABLES = {
     "cpu": {"schema": {"type": "integer", "minimum": 1, "maximum": 4, "default": 2}, "description": "cores"},
@@ -160,3 +164,15 @@ def test_creating_a_queue_twice_is_refused(client: Client, queue_name: str) -> N
     )
     assert message != "created"
     assert queue_name in message
+
+
+def test_the_first_push_of_an_entity_makes_its_default_queue(server: Server, tmp_path: Path) -> None:
+    newcomer = Client(server.add_user("newcomer"), tmp_path)
+    pushed = newcomer.api(
+        """
+        from wandb.sdk.launch.api import LaunchApi
+        spec = {"entity": "newcomer", "project": "proj", "docker": {"docker_image": "busybox:1"}, "resource": "local-container"}
+        result = LaunchApi().push_to_run_queue("default", spec, None, "model-registry")
+        """
+    )
+    assert queues.only_item(newcomer.user, "newcomer", "default")["id"] == pushed["runQueueItemId"]

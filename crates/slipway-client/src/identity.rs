@@ -136,7 +136,12 @@ impl Client {
     ///
     /// # Errors
     /// [`Error::Forbidden`] for other users' keys, unless the caller administers the installation.
-    pub async fn create_api_key(&self, username: Option<&str>, description: Option<&str>) -> Result<String> {
+    pub async fn create_api_key(
+        &self,
+        username: Option<&str>,
+        description: Option<&str>,
+        expires_at: Option<&str>,
+    ) -> Result<String> {
         #[derive(Deserialize)]
         struct Answer {
             #[serde(rename = "createApiKey")]
@@ -148,7 +153,7 @@ impl Client {
             api_key: String,
         }
         self.require_additions("make API keys").await?;
-        let input = json!({"input": {"username": username, "description": description}});
+        let input = json!({"input": {"username": username, "description": description, "expiresAt": expires_at}});
         let answer: Answer = self
             .call_with(&additions::CREATE_API_KEY, input, Repeat::OnlyIfNoEffect)
             .await?;

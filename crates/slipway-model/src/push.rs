@@ -77,6 +77,16 @@ pub struct Destination {
 }
 
 impl Destination {
+    /// Where the run of a spec goes.
+    #[must_use]
+    pub fn of(spec: &LaunchSpec) -> Self {
+        Self {
+            entity: spec.entity().map(str::to_owned),
+            project: spec.run_project(),
+            run_id: spec.run_id().map(str::to_owned),
+        }
+    }
+
     /// Whether the run goes to this entity. A destination without entity goes wherever the queue is.
     #[must_use]
     pub fn is_in(&self, entity: &str) -> bool {
@@ -202,11 +212,7 @@ pub fn check_push(rules: QueueRules<'_>, push: Push<'_>) -> Result<AcceptedPush,
     spec.remove("priority");
     let final_spec = final_spec(rules.config, queue_resource, rules.variables, &values, &spec)?;
     Ok(AcceptedPush {
-        destination: Destination {
-            entity: spec.entity().map(str::to_owned),
-            project: spec.run_project(),
-            run_id: spec.run_id().map(str::to_owned),
-        },
+        destination: Destination::of(&spec),
         spec,
         template_values,
         priority,

@@ -198,8 +198,11 @@ pub fn check_entity_name(name: &str) -> Result<(), NameError> {
     Ok(())
 }
 
-/// First path segments of the server's own addresses.
-pub const RESERVED: [&str; 16] = [
+/// First path segments of the server's own addresses, in lower case.
+pub const RESERVED: [&str; 19] = [
+    "artifacts",
+    "artifactsv2",
+    "favicon.ico",
     "launch",
     "settings",
     "login",

@@ -1,4 +1,4 @@
-//! Who may do what: pure functions over a [`Principal`].
+//! Who may do what: functions over a [`Principal`], pure but for [`readable_entities`].
 //!
 //! Reading what one may not see is answered as if it did not exist; a refused change says why.
 //!
@@ -9,6 +9,7 @@
 
 use slipway_model::id::RunName;
 use slipway_model::identity::{Credential, Role};
+use slipway_store::Store;
 
 use crate::auth::Principal;
 use crate::error::ApiError;
@@ -43,6 +44,18 @@ fn role_of_user(principal: &Principal, entity: &str) -> Option<Role> {
 #[must_use]
 pub(crate) fn can_read_entity(principal: &Principal, entity: &str) -> bool {
     role_in(principal, entity).is_some()
+}
+
+/// The entities that a principal sees.
+pub(crate) async fn readable_entities(store: &Store, principal: &Principal) -> Result<Vec<String>, ApiError> {
+    let mut names: Vec<String> = if principal.user.admin {
+        let entities = store.entities().await?;
+        entities.into_iter().map(|entity| entity.name).collect()
+    } else {
+        principal.roles.iter().map(|(name, _)| name.clone()).collect()
+    };
+    names.retain(|name| can_read_entity(principal, name));
+    Ok(names)
 }
 
 /// Whether the entity may be known to exist: of one that is seen in part, only its name.

@@ -125,10 +125,13 @@ impl App {
             return url.as_str().trim_end_matches('/').to_owned();
         }
         let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-        let trusted = peer.is_some_and(|peer| self.options.trusted_proxies.contains(&peer));
+        let proxies = &self.options.trusted_proxies;
+        let trusted = peer.is_some_and(|peer| proxies.iter().any(|network| network.contains(peer)));
         let forwarded = |name| if trusted { text(name) } else { None };
         let own_scheme = if self.options.tls.is_some() { "https" } else { "http" };
-        let scheme = forwarded("x-forwarded-proto").unwrap_or(own_scheme);
+        let scheme = forwarded("x-forwarded-proto")
+            .filter(|scheme| matches!(*scheme, "http" | "https"))
+            .unwrap_or(own_scheme);
         let host = forwarded("x-forwarded-host").or_else(|| text(header::HOST.as_str()));
         match host.filter(|host| is_authority(host)) {
             Some(host) => format!("{scheme}://{host}"),
@@ -144,4 +147,74 @@ fn is_authority(host: &str) -> bool {
         && host
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '[' | ']'))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{HeaderMap, HeaderName, HeaderValue};
+
+    use crate::options::ServerOptions;
+    use crate::testing::TestServer;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn addresses_follow_the_request_and_what_a_trusted_proxy_says_of_it() {
+        let server = TestServer::with(ServerOptions {
+            trusted_proxies: vec!["10.0.0.0/8".parse().expect("a network")],
+            ..ServerOptions::default()
+        })
+        .await;
+        let proxy = Some("::ffff:10.1.1.1".parse().expect("an address"));
+        let stranger = Some("192.0.2.1".parse().expect("an address"));
+        const HOST: (&str, &str) = ("host", "inside:8080");
+        const OUTSIDE: (&str, &str) = ("x-forwarded-host", "slipway.example");
+        for (pairs, peer, expected) in [
+            (&[HOST][..], stranger, "http://inside:8080"),
+            (
+                &[HOST, OUTSIDE, ("x-forwarded-proto", "https")],
+                proxy,
+                "https://slipway.example",
+            ),
+            (
+                &[HOST, OUTSIDE, ("x-forwarded-proto", "https")],
+                stranger,
+                "http://inside:8080",
+            ),
+            (
+                &[HOST, OUTSIDE, ("x-forwarded-proto", "https")],
+                None,
+                "http://inside:8080",
+            ),
+            (
+                &[HOST, ("x-forwarded-proto", "javascript")],
+                proxy,
+                "http://inside:8080",
+            ),
+            (&[HOST, ("x-forwarded-host", "a/b")], proxy, "http://127.0.0.1:8080"),
+            (&[], proxy, "http://127.0.0.1:8080"),
+        ] {
+            assert_eq!(
+                server.app.base_url(&headers(pairs), peer),
+                expected,
+                "{pairs:?} {peer:?}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn a_public_url_beats_what_requests_say() {
+        let server = TestServer::with(ServerOptions {
+            public_url: Some("https://slipway.example/launch/".parse().expect("an address")),
+            ..ServerOptions::default()
+        })
+        .await;
+        let told = headers(&[("host", "inside:8080"), ("x-forwarded-host", "other.example")]);
+        assert_eq!(server.app.base_url(&told, None), "https://slipway.example/launch");
+    }
 }

@@ -26,6 +26,7 @@ mod metrics;
 mod options;
 mod output;
 mod pages;
+mod proxies;
 mod run_history;
 mod run_log;
 mod server;
@@ -36,5 +37,6 @@ mod uploads;
 
 pub use app::Clock;
 pub use error::{ApiError, Code};
-pub use options::{RateLimit, ServerOptions, TlsFiles};
+pub use options::{RateLimit, RateLimitError, ServerOptions, TlsFiles};
+pub use proxies::{Network, NetworkError};
 pub use server::{Listening, Server, ServerError};

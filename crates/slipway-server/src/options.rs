@@ -2,9 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 
 use url::Url;
+
+use crate::proxies::Network;
 
 /// PEM files for TLS.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +27,34 @@ pub struct RateLimit {
     pub burst: f64,
 }
 
+/// Text that is no rate.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` is not a rate: give requests per second, such as 50, and after a colon how many may come at once, 50:500"
+)]
+pub struct RateLimitError(String);
+
+impl FromStr for RateLimit {
+    type Err = RateLimitError;
+
+    /// Reads `RATE` or `RATE:BURST`; without the latter ten seconds' worth may come at once.
+    fn from_str(text: &str) -> Result<Self, RateLimitError> {
+        let fail = || RateLimitError(text.to_owned());
+        let number = |text: &str| text.trim().parse().ok().filter(|number: &f64| number.is_finite());
+        let (rate, burst) = match text.split_once(':') {
+            Some((rate, burst)) => (rate, Some(burst)),
+            None => (text, None),
+        };
+        let per_second = number(rate).filter(|rate| *rate > 0.0).ok_or_else(fail)?;
+        let burst = match burst {
+            // Below one no request would ever pass.
+            Some(burst) => number(burst).filter(|burst| *burst >= 1.0).ok_or_else(fail)?,
+            None => (10.0 * per_second).max(1.0),
+        };
+        Ok(Self { per_second, burst })
+    }
+}
+
 /// How to run a server. [`ServerOptions::default`] serves plain HTTP on the loopback address.
 #[derive(Debug, Clone)]
 pub struct ServerOptions {
@@ -35,7 +66,7 @@ pub struct ServerOptions {
     /// Serve HTTPS (HTTP/1.1 and HTTP/2).
     pub tls: Option<TlsFiles>,
     /// Peers whose `X-Forwarded-Host` and `X-Forwarded-Proto` are believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    pub trusted_proxies: Vec<Network>,
     /// Send clients straight to the object store for the files of artifacts. Storage that only the
     /// server reaches is not affected.
     pub direct_blobs: bool,
@@ -45,8 +76,8 @@ pub struct ServerOptions {
     pub max_body: usize,
     /// The largest file that an upload may store, in bytes.
     pub max_upload: u64,
-    /// How long a request may take before it is answered with 503. Uploads, downloads and event
-    /// streams are exempt.
+    /// How long a request may take until its answer begins; then it is answered with 503. An upload
+    /// is exempt, and so is what an answer streams: downloads, logs, events.
     pub request_timeout: Duration,
     /// How long requests may go on after shutdown was asked for.
     pub drain_timeout: Duration,
@@ -69,6 +100,32 @@ impl Default for ServerOptions {
             request_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(20),
             rate_limit: None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_a_number_and_perhaps_a_burst() {
+        for (text, expected) in [
+            ("50", Some((50.0, 500.0))),
+            ("0.5", Some((0.5, 5.0))),
+            ("0.01", Some((0.01, 1.0))),
+            ("50:80", Some((50.0, 80.0))),
+            ("", None),
+            ("0", None),
+            ("-1", None),
+            ("many", None),
+            ("inf", None),
+            ("NaN", None),
+            ("5:0", None),
+            ("5:", None),
+        ] {
+            let parsed = text.parse::<RateLimit>().ok();
+            assert_eq!(parsed.map(|limit| (limit.per_second, limit.burst)), expected, "{text}");
         }
     }
 }

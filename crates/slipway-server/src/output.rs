@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::sse::Event as SseEvent;
 use axum::response::{IntoResponse as _, Response};
@@ -22,6 +22,7 @@ use tokio::sync::watch;
 use crate::access;
 use crate::app::App;
 use crate::error::ApiError;
+use crate::http::extract::{Path, Query};
 use crate::http::read_body;
 use crate::streams::{Beat, Lifeline, alive, goodbye, last_event_id, respond};
 

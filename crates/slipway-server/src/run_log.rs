@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::Response;
 use axum::response::sse::Event;
@@ -27,6 +27,7 @@ use crate::app::App;
 use crate::auth::Principal;
 use crate::console::ConsoleLine;
 use crate::error::ApiError;
+use crate::http::extract::{Path, Query};
 use crate::hub::RunChange;
 use crate::streams::{Beat, Lifeline, alive, goodbye, last_event_id, respond};
 

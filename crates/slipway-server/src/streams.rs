@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::IntoResponse as _;
 use axum::response::Response;
@@ -30,6 +30,7 @@ use crate::app::App;
 use crate::auth::{Pass, Principal};
 use crate::error::{ApiError, Code};
 use crate::graphql::scalars::iso;
+use crate::http::extract::{Path, Query};
 use crate::hub::{AgentConnection, Mail};
 
 /// How often a silent stream says that it is alive.

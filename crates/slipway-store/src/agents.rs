@@ -55,6 +55,14 @@ pub struct Agent {
     pub user: String,
 }
 
+impl Agent {
+    /// Whether it was heard from lately and has not ended. Time in which no server listened does not
+    /// count against it.
+    fn is_active(&self, listening_since: Millis, now: Millis) -> bool {
+        self.status != AgentStatus::Killed && self.heartbeat_at.max(listening_since) + AGENT_TERM > now
+    }
+}
+
 /// A registration.
 #[derive(Debug, Clone)]
 pub struct NewAgent {
@@ -194,7 +202,7 @@ pub(crate) fn serving(
         params![serde_json::json!(keys).to_string(), AgentStatus::Killed.code()],
     )?;
     for (row, agent) in rows.iter().zip(read_all(tx, &rows)?) {
-        if agent.heartbeat_at.max(heard_since) + AGENT_TERM <= now {
+        if !agent.is_active(heard_since, now) {
             continue;
         }
         let load = AgentLoad {
@@ -513,6 +521,13 @@ impl Store {
             identity::audit(tx, &entry)
         })
         .await
+    }
+
+    /// Whether an agent was heard from lately and has not ended, as [`Store::queue_agents`] sees it.
+    pub async fn is_active(&self, agent: &Agent, now: Millis) -> Result<bool> {
+        let now = self.clock(now);
+        let since = self.read(Lane::Control, "listening-since", clock::heard_since).await?;
+        Ok(agent.is_active(since, now))
     }
 
     /// The items that an agent holds, oldest first.

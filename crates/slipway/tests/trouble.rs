@@ -93,6 +93,49 @@ fn up_starts_again_on_its_data_after_any_end_and_not_twice_at_once() {
 }
 
 #[test]
+fn a_server_that_is_asked_twice_to_end_waits_for_nobody_and_its_log_is_json_if_wanted() {
+    use rustix::process::Signal;
+
+    let world = World::empty();
+    let arguments = [
+        "server",
+        "--data-dir",
+        "data",
+        "--listen",
+        "127.0.0.1:0",
+        "--log-format",
+        "json",
+    ];
+    let mut server = world.spawn(&arguments, &[]);
+    server.says("serving");
+    let host = world.address();
+    let host = host.strip_prefix("http://").unwrap();
+    // A request whose body does not come; the server's word shows that it is under way.
+    let key = world.admin_key();
+    let key = key.trim();
+    let head = format!(
+        "POST /graphql HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\nContent-Length: 9\r\n\
+         Expect: 100-continue\r\n\r\n"
+    );
+    let mut under_way = TcpStream::connect(host).unwrap();
+    under_way.set_read_timeout(Some(DEADLINE)).unwrap();
+    under_way.write_all(head.as_bytes()).unwrap();
+    let mut word = [0; 12];
+    under_way.read_exact(&mut word).unwrap();
+    assert_eq!(&word, b"HTTP/1.1 100");
+
+    server.signal(Signal::TERM);
+    let line = server.says("waiting for requests to finish");
+    let told: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(told["level"], "INFO", "{line}");
+    let begin = Instant::now();
+    server.signal(Signal::TERM);
+    let (status, _, said) = server.end();
+    assert!(status.success() && said.contains("were cut off"), "{said}");
+    assert!(begin.elapsed() < Duration::from_secs(15), "it waited for the request");
+}
+
+#[test]
 fn a_job_without_a_queue_ends_with_whoever_waits_for_it() {
     use rustix::process::Signal;
 

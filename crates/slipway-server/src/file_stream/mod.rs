@@ -9,7 +9,7 @@ pub(crate) mod body;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use serde_json::{Value, json};
 use slipway_model::id::RunName;
 use slipway_store::run_data::Stream;
@@ -18,14 +18,14 @@ use slipway_store::runs::Heartbeat;
 use crate::access;
 use crate::app::App;
 use crate::error::{ApiError, Code};
+use crate::http::extract::Path;
 use crate::http::read_body;
 use crate::hub::RunChange;
 use body::{BodyError, Chunk, Update};
 
 /// The routes of this module.
 pub(crate) fn routes() -> axum::Router<Arc<App>> {
-    let path = "/files/{entity}/{project}/{run}/file_stream";
-    axum::Router::new().route(path, axum::routing::post(post))
+    axum::Router::new().route("/files/{entity}/{project}/{run}/file_stream", axum::routing::post(post))
 }
 
 impl From<BodyError> for ApiError {

@@ -100,6 +100,9 @@ impl AdminMutation {
     #[graphql(visible = "super::additions")]
     async fn create_api_key(&self, ctx: &Context<'_>, input: CreateApiKeyInput) -> Result<CreateApiKeyPayload> {
         let username = owner(ctx, input.username)?;
+        if input.expires_at.as_ref().is_some_and(|time| time.0 <= ctx.now()) {
+            return Err(ApiError::bad("`expiresAt` is a time to come"));
+        }
         let key = generate_key();
         let stored = ctx
             .store()

@@ -7,7 +7,6 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use serde_json::{Map, Value};
 use slipway_model::agent::AgentStatus;
 use slipway_model::id::{AgentId, QueueId};
-use slipway_model::item::AGENT_TERM;
 use slipway_model::redact::redact;
 use slipway_store::agents::{Agent, NewAgent};
 
@@ -289,8 +288,8 @@ impl LaunchAgent {
 
     /// Whether it was heard from lately and has not ended.
     #[graphql(visible = "super::additions")]
-    async fn active(&self, ctx: &Context<'_>) -> bool {
-        self.0.status != AgentStatus::Killed && ctx.now() - self.0.heartbeat_at < AGENT_TERM
+    async fn active(&self, ctx: &Context<'_>) -> Result<bool> {
+        Ok(ctx.store().is_active(&self.0, ctx.now()).await?)
     }
 
     /// The items that it holds.

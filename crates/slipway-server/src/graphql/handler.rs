@@ -18,7 +18,7 @@ use super::{size, wording};
 use crate::app::App;
 use crate::deliveries::Claims;
 use crate::error::{ApiError, Code};
-use crate::http::{peer, read_body};
+use crate::http::{peer, read_body, too_slow};
 
 /// The longest document, in bytes.
 const MAX_DOCUMENT: usize = 256 << 10;
@@ -36,7 +36,9 @@ struct Posted<'a> {
 /// Answers a GraphQL request.
 pub(crate) async fn post_graphql(State(app): State<Arc<App>>, request: HttpRequest) -> Response {
     let claims = Claims::default();
-    let mut response = match answer(&app, request, &claims).await {
+    let limit = app.options.request_timeout;
+    let answered = tokio::time::timeout(limit, answer(&app, request, &claims)).await;
+    let mut response = match answered.unwrap_or_else(|_| Err(too_slow(limit))) {
         Ok(response) => response,
         Err(error) => respond(Answer::from_errors(vec![
             async_graphql::Error::from(error).into_server_error(async_graphql::Pos::default()),
@@ -75,26 +77,13 @@ async fn answer(app: &Arc<App>, request: HttpRequest, claims: &Claims) -> Result
     };
     let operation_name = posted.operation_name.filter(|name| !name.is_empty());
     let additions = !app.options.compat_official;
-    let work = async {
-        match Direct::read(&query, operation_name.as_deref(), posted.variables, additions) {
-            Some(direct) => Ok(match direct.run(&caller).await {
-                Ok(answer) => respond_with(serde_json::to_vec(&answer), None),
-                Err(error) => respond(Answer::from_errors(vec![error])),
-            }),
-            None => execute(query, operation_name, posted.variables, caller).await,
-        }
-    };
-    tokio::time::timeout(app.options.request_timeout, work)
-        .await
-        .map_err(|_| {
-            ApiError::new(
-                Code::Unavailable,
-                format!(
-                    "the request took longer than {} s",
-                    app.options.request_timeout.as_secs()
-                ),
-            )
-        })?
+    match Direct::read(&query, operation_name.as_deref(), posted.variables, additions) {
+        Some(direct) => Ok(match direct.run(&caller).await {
+            Ok(answer) => respond_with(serde_json::to_vec(&answer), None),
+            Err(error) => respond(Answer::from_errors(vec![error])),
+        }),
+        None => execute(query, operation_name, posted.variables, caller).await,
+    }
 }
 
 /// Parses, validates and runs a document.

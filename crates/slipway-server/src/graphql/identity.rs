@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Context, ID, Object, SimpleObject};
+use async_graphql::{ComplexObject, Context, Enum, ID, Object, SimpleObject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -58,19 +58,6 @@ impl IdentityQuery {
     }
 }
 
-/// The entities that a principal sees.
-pub(super) async fn readable_entities(ctx: &Context<'_>) -> Result<Vec<String>> {
-    let principal = ctx.principal();
-    let mut names: Vec<String> = if principal.user.admin {
-        let entities = ctx.store().entities().await?;
-        entities.into_iter().map(|entity| entity.name).collect()
-    } else {
-        principal.roles.iter().map(|(name, _)| name.clone()).collect()
-    };
-    names.retain(|name| access::can_read_entity(principal, name));
-    Ok(names)
-}
-
 /// What the server offers.
 pub(crate) struct ServerInfo;
 
@@ -120,6 +107,7 @@ pub(crate) struct VersionInfo {
 
 /// An organization. None exist; the type is part of the contract.
 #[derive(SimpleObject)]
+#[graphql(complex)]
 pub(crate) struct Organization {
     /// Its name.
     name: String,
@@ -127,6 +115,34 @@ pub(crate) struct Organization {
     org_entity: Option<Entity>,
     /// An id of a hosting partner.
     core_weave_organization_id: Option<String>,
+}
+
+#[ComplexObject]
+impl Organization {
+    /// Switches of a hosting service, by which an organization is counted.
+    async fn feature_flags(
+        &self,
+        #[graphql(name = "rampIDType")] _ramp_id_type: RampIdType,
+    ) -> Vec<OrganizationFeatureFlag> {
+        Vec::new()
+    }
+}
+
+/// By what a hosting service switches features on.
+#[derive(Enum, Debug, Clone, Copy, PartialEq, Eq)]
+#[graphql(name = "RampIDType", rename_items = "PascalCase")]
+enum RampIdType {
+    /// The name of an organization.
+    OrgName,
+}
+
+/// A switch of a hosting service.
+#[derive(SimpleObject)]
+struct OrganizationFeatureFlag {
+    /// Its name.
+    ramp_key: String,
+    /// Whether it is on.
+    is_enabled: bool,
 }
 
 /// A person or a service account.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use slipway_model::queue::QUEUE_PROJECT;
 
 use super::context::RequestContext as _;
 use super::scalars::DateTime;
@@ -49,6 +50,12 @@ async fn find(ctx: &Context<'_>, name: Option<String>, entity: Option<String>) -
         return Ok(None);
     }
     let found = ctx.store().project(&entity, &name).await?;
+    // Queues live in it: every entity has it, and it is made when somebody first asks. The official
+    // client makes an entity's first queue only after it has found it.
+    if found.is_none() && name == QUEUE_PROJECT && ctx.store().entity(&entity).await?.is_some() {
+        let (made, _) = ctx.store().ensure_project(&entity, &name, ctx.now()).await?;
+        return Ok(Some(Project::new(made)));
+    }
     Ok(found.map(Project::new))
 }
 

@@ -1,11 +1,12 @@
 //! Routes, and what holds for every request: ids, limits, compression, caught panics.
 
+pub(crate) mod extract;
 pub(crate) mod outbox;
 
 use std::any::Any;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
@@ -35,7 +36,6 @@ const COMPRESS_ABOVE: u64 = 1_400;
 /// All routes of the server.
 pub(crate) fn router(app: &Arc<App>) -> Router {
     Router::new()
-        .route("/graphql", post(post_graphql))
         .route("/healthz", get(health))
         .route("/readyz", get(ready))
         .route("/ready", get(ready))
@@ -48,6 +48,9 @@ pub(crate) fn router(app: &Arc<App>) -> Router {
         .merge(crate::pages::routes())
         // The client's telemetry probe: 404 makes it go quiet.
         .route("/sdk/otel/{*path}", any(not_found))
+        .route_layer(middleware::from_fn_with_state(Arc::clone(app), in_time))
+        // It keeps time by itself, because its errors have another shape.
+        .route("/graphql", post(post_graphql))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(
@@ -102,6 +105,27 @@ async fn observe(mut request: Request, next: Next) -> Response {
     span.in_scope(|| tracing::debug!(status = response.status().as_u16(), "answered"));
     response.headers_mut().insert(REQUEST_ID, value);
     response
+}
+
+/// Bounds how long a request may take until its answer begins. What an answer then streams takes as
+/// long as it takes, and so does an upload.
+async fn in_time(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    if request.method() == Method::PUT {
+        return next.run(request).await;
+    }
+    let limit = app.options.request_timeout;
+    match tokio::time::timeout(limit, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => too_slow(limit).into_response(),
+    }
+}
+
+/// What a request is told that took longer than it may.
+pub(crate) fn too_slow(limit: Duration) -> ApiError {
+    ApiError::new(
+        Code::Unavailable,
+        format!("the request took longer than {} s", limit.as_secs()),
+    )
 }
 
 /// With `--compat official` nothing is below `/slipway/v1` but the streams that our own pages read,
@@ -170,4 +194,48 @@ async fn method_not_allowed(request: Request) -> Response {
     let mut response = error.into_response();
     *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use slipway_model::queue::check_entity_name;
+
+    /// The texts of the sources below a directory.
+    fn sources(directory: &Path, into: &mut Vec<String>) {
+        for entry in std::fs::read_dir(directory).expect("a directory") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                sources(&path, into);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                into.push(std::fs::read_to_string(path).expect("a source"));
+            }
+        }
+    }
+
+    /// `/{entity}` is a page: a route beside it would hide the page of an entity of that name. A
+    /// router does not tell its routes, so they are read where they are written.
+    #[test]
+    fn no_entity_is_named_as_a_route_begins() {
+        let mut texts = Vec::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut texts);
+        let call = format!(".{}(", "route");
+        let mut found = 0;
+        for text in &texts {
+            for rest in text.split(call.as_str()).skip(1) {
+                let literal = rest
+                    .trim_start()
+                    .strip_prefix('"')
+                    .expect("an address that is written out");
+                let address = literal.split('"').next().unwrap_or_default();
+                let first = address.split('/').nth(1).unwrap_or_default();
+                if !first.is_empty() && !first.starts_with('{') {
+                    found += 1;
+                    assert!(check_entity_name(first).is_err(), "`{first}` of {address}");
+                }
+            }
+        }
+        assert!(found > 20, "only {found} routes were found");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Redirect;
 use maud::{Markup, html};
 use serde_json::Value;
@@ -17,11 +17,12 @@ use super::format::{UNKNOWN, address, duration, iso, moment};
 use super::frame::{Frame, Live, Section, sentence};
 use super::icons::{self, Status};
 use super::launch::{ItemLabel, find_queue, item_address, item_label, item_reason, queue_address};
-use super::visitor::{OwnForm, Visitor};
+use super::visitor::{OfPage, OwnForm, Visitor};
 use super::words::Language;
 use super::{Page, PageResult, log};
 use crate::app::App;
 use crate::error::ApiError;
+use crate::http::extract::Path;
 use crate::{access, again, output};
 
 /// Events on the page.
@@ -189,12 +190,12 @@ async fn find(app: &App, visitor: &Visitor, entity: &str, queue: &str, item: &st
     Ok((item.ok_or_else(missing)?, queue))
 }
 
-type ItemPath = Path<(String, String, String)>;
+type ItemPath = OfPage<Path<(String, String, String)>>;
 
 /// One item.
 pub(super) async fn show(
     State(app): State<Arc<App>>,
-    Path((entity, queue, item)): ItemPath,
+    OfPage(Path((entity, queue, item))): ItemPath,
     visitor: Visitor,
 ) -> PageResult {
     let (item, queue) = find(&app, &visitor, &entity, &queue, &item).await?;
@@ -416,7 +417,7 @@ fn event_detail(event: &Event, language: Language) -> String {
 /// Cancels or stops the item.
 pub(super) async fn cancel(
     State(app): State<Arc<App>>,
-    Path((entity, queue, item)): ItemPath,
+    OfPage(Path((entity, queue, item))): ItemPath,
     visitor: Visitor,
     _own: OwnForm,
 ) -> PageResult<Redirect> {
@@ -431,7 +432,7 @@ pub(super) async fn cancel(
 /// Submits the item again, as a new one.
 pub(super) async fn retry(
     State(app): State<Arc<App>>,
-    Path((entity, queue, item)): ItemPath,
+    OfPage(Path((entity, queue, item))): ItemPath,
     visitor: Visitor,
     _own: OwnForm,
 ) -> PageResult<Redirect> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use maud::{Markup, html};
 use slipway_model::agent::AgentStatus;
 use slipway_model::item::ItemState;
@@ -16,12 +16,13 @@ use slipway_store::queues::{Queue, QueueCounts};
 use super::format::{UNKNOWN, address, duration, moment, shell_word};
 use super::frame::{Frame, Live, Section};
 use super::icons::{self, Status};
-use super::visitor::Visitor;
+use super::visitor::{OfPage, Visitor};
 use super::words::Language;
 use super::{Page, PageResult};
 use crate::access;
 use crate::app::App;
 use crate::error::ApiError;
+use crate::http::extract::Path;
 
 /// Items of each kind on a queue's page.
 const ROWS: usize = 100;
@@ -39,10 +40,8 @@ struct QueueRow {
 /// Every queue that the visitor sees.
 pub(super) async fn home(State(app): State<Arc<App>>, visitor: Visitor) -> PageResult {
     let mut rows = Vec::new();
-    let roles = &visitor.principal.roles;
-    let entities = roles.iter().map(|(entity, _)| entity);
-    for entity in entities.filter(|entity| access::can_read_entity(&visitor.principal, entity)) {
-        let queues = app.store.queues(entity, None).await?;
+    for entity in access::readable_entities(&app.store, &visitor.principal).await? {
+        let queues = app.store.queues(&entity, None).await?;
         let ids: Vec<_> = queues.iter().map(|queue| queue.id).collect();
         let counts = app.store.queue_counts(&ids).await?;
         let mut serving = app.store.agents_of_queues(&ids, visitor.now).await?;
@@ -302,7 +301,7 @@ pub(super) async fn find_queue(app: &App, visitor: &Visitor, entity: &str, name:
 /// One queue.
 pub(super) async fn queue(
     State(app): State<Arc<App>>,
-    Path((entity, name)): Path<(String, String)>,
+    OfPage(Path((entity, name))): OfPage<Path<(String, String)>>,
     visitor: Visitor,
 ) -> PageResult {
     let queue = find_queue(&app, &visitor, &entity, &name).await?;
@@ -398,6 +397,13 @@ fn queue_body(view: &QueueView, visitor: &Visitor) -> Markup {
         }
         div class="stack" id="queue" data-live {
             @if agents.is_empty() && !queue.paused { (no_agent_banner(queue, counts.pending, language)) }
+            @if !queue.links.is_empty() {
+                nav class="note" aria-label=(language.word("Links")) {
+                    @for (label, link) in &queue.links {
+                        a href=(link) target="_blank" rel="noopener noreferrer" { (label) } " "
+                    }
+                }
+            }
             section class="card numbers" aria-label="Now" {
                 div {
                     span class="note" { (language.word("Running")) }

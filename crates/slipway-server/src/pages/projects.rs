@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, Query, State};
+use axum::extract::State;
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -16,11 +16,12 @@ use slipway_store::runs::Run;
 use super::format::{self, UNKNOWN, address, duration, moment, shell_word};
 use super::frame::{Frame, Live, Section};
 use super::icons::Status;
-use super::visitor::Visitor;
+use super::visitor::{OfPage, Visitor};
 use super::{Page, PageResult};
 use crate::access;
 use crate::app::App;
 use crate::error::ApiError;
+use crate::http::extract::{Path, Query};
 
 /// Runs on a page.
 const RUNS: usize = 50;
@@ -29,7 +30,11 @@ const RUNS: usize = 50;
 const COLUMNS: usize = 3;
 
 /// The projects of an entity.
-pub(super) async fn entity(State(app): State<Arc<App>>, Path(entity): Path<String>, visitor: Visitor) -> PageResult {
+pub(super) async fn entity(
+    State(app): State<Arc<App>>,
+    OfPage(Path(entity)): OfPage<Path<String>>,
+    visitor: Visitor,
+) -> PageResult {
     access::read_entity(&visitor.principal, &entity)?;
     let projects = app.store.projects(&entity).await?;
     let frame = Frame {
@@ -93,8 +98,8 @@ pub(super) struct After {
 /// The runs of a project, newest first.
 pub(super) async fn project(
     State(app): State<Arc<App>>,
-    Path((entity, name)): Path<(String, String)>,
-    Query(after): Query<After>,
+    OfPage(Path((entity, name))): OfPage<Path<(String, String)>>,
+    OfPage(Query(after)): OfPage<Query<After>>,
     visitor: Visitor,
 ) -> PageResult {
     let project = find(&app, &visitor, &entity, &name).await?;
@@ -216,7 +221,7 @@ pub(super) fn run_duration(run: &Run, now: Millis) -> String {
 /// The jobs of a project.
 pub(super) async fn jobs(
     State(app): State<Arc<App>>,
-    Path((entity, name)): Path<(String, String)>,
+    OfPage(Path((entity, name))): OfPage<Path<(String, String)>>,
     visitor: Visitor,
 ) -> PageResult {
     let project = find(&app, &visitor, &entity, &name).await?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Redirect;
 use maud::{Markup, html};
 use serde_json::{Map, Value};
@@ -21,11 +21,12 @@ use super::icons::{self, Status};
 use super::items::ItemView;
 use super::launch::item_address;
 use super::projects::{run_address, run_duration};
-use super::visitor::{OwnForm, Visitor};
+use super::visitor::{OfPage, OwnForm, Visitor};
 use super::words::Language;
 use super::{Page, PageResult, log};
 use crate::app::App;
 use crate::error::ApiError;
+use crate::http::extract::Path;
 use crate::http::peer;
 use crate::uploads::Links;
 use crate::{access, run_history};
@@ -63,12 +64,12 @@ async fn find(app: &App, visitor: &Visitor, name: &RunName) -> Result<Run, ApiEr
     app.store.run(name).await?.ok_or_else(|| missing(name))
 }
 
-type RunPath = Path<(String, String, String)>;
+type RunPath = OfPage<Path<(String, String, String)>>;
 
 /// One run.
 pub(super) async fn show(
     State(app): State<Arc<App>>,
-    Path((entity, project, run)): RunPath,
+    OfPage(Path((entity, project, run))): RunPath,
     visitor: Visitor,
     request: axum::extract::Request,
 ) -> PageResult {
@@ -331,7 +332,7 @@ fn files(files: &[(RunFile, String)], now: Millis, language: Language) -> Markup
 /// Asks the run to stop.
 pub(super) async fn stop(
     State(app): State<Arc<App>>,
-    Path((entity, project, run)): RunPath,
+    OfPage(Path((entity, project, run))): RunPath,
     visitor: Visitor,
     _own: OwnForm,
 ) -> PageResult<Redirect> {

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use axum::Form;
-use axum::extract::{Query, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use maud::{Markup, html};
@@ -14,12 +13,13 @@ use slipway_model::identity::Credential;
 use slipway_store::identity::AuditEntry;
 
 use super::frame::{Frame, Live, Section, document, sentence};
-use super::visitor::{OwnForm, Preference, Visitor, local_address};
+use super::visitor::{Fields, OfPage, OwnForm, Preference, Visitor, local_address};
 use super::words::Language;
 use super::{Page, PageError, PageResult, icons};
 use crate::app::App;
 use crate::auth::{SESSION_COOKIE, generate_key, generate_session, hash_secret, key_hint, session_cookie};
 use crate::error::{ApiError, Code};
+use crate::http::extract::Query;
 use crate::uploads::percent_encode;
 
 /// How long a session lasts.
@@ -73,7 +73,7 @@ pub(super) struct Next {
 }
 
 /// The sign-in page.
-pub(super) async fn show(Preference(language): Preference, Query(query): Query<Next>) -> Page {
+pub(super) async fn show(Preference(language): Preference, OfPage(Query(query)): OfPage<Query<Next>>) -> Page {
     Page(form(language, local_address(query.next.as_deref()), None))
 }
 
@@ -93,7 +93,7 @@ pub(super) async fn submit(
     State(app): State<Arc<App>>,
     Preference(language): Preference,
     _own: OwnForm,
-    Form(submitted): Form<Submitted>,
+    Fields(submitted): Fields<Submitted>,
 ) -> Result<Response, PageError> {
     let next = local_address(submitted.next.as_deref());
     let now = app.now();
@@ -192,7 +192,7 @@ pub(super) async fn make_key(
     State(app): State<Arc<App>>,
     visitor: Visitor,
     _own: OwnForm,
-    Form(request): Form<KeyRequest>,
+    Fields(request): Fields<KeyRequest>,
 ) -> PageResult {
     if visitor.principal.credential != Credential::User {
         return Err(ApiError::forbidden("a job's run key may not make keys").into());

@@ -3,10 +3,11 @@
 use std::convert::Infallible;
 use std::sync::Arc;
 
-use axum::extract::FromRequestParts;
+use axum::extract::{Form, FromRequest, FromRequestParts, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Redirect, Response};
+use serde::de::DeserializeOwned;
 use slipway_model::Millis;
 
 use super::PageError;
@@ -54,6 +55,40 @@ pub(super) fn language(headers: &HeaderMap) -> Language {
             .get(header::ACCEPT_LANGUAGE)
             .and_then(|value| value.to_str().ok()),
     )
+}
+
+/// A part of a request for a page, whose refusal is a page.
+pub(super) struct OfPage<E>(pub(super) E);
+
+impl<S: Send + Sync, E: FromRequestParts<S, Rejection = ApiError>> FromRequestParts<S> for OfPage<E> {
+    type Rejection = PageError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, PageError> {
+        Ok(Self(E::from_request_parts(parts, state).await?))
+    }
+}
+
+/// The fields of a form.
+pub(super) struct Fields<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Fields<T> {
+    type Rejection = PageError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, PageError> {
+        match Form::from_request(request, state).await {
+            Ok(Form(fields)) => Ok(Self(fields)),
+            Err(rejection) => {
+                let code = match rejection.status() {
+                    StatusCode::PAYLOAD_TOO_LARGE => Code::TooLarge,
+                    _ => Code::BadUserInput,
+                };
+                Err(PageError(ApiError::new(
+                    code,
+                    format!("the form: {}", rejection.body_text()),
+                )))
+            }
+        }
+    }
 }
 
 /// Proof that a form was sent from one of our own pages: another site cannot use a visitor's session.

@@ -117,6 +117,7 @@ const JAPANESE: &[(&str, &str)] = &[
     ("Last success", "最後の成功"),
     ("Late report ignored", "遅れた報告を無視"),
     ("Launch a job", "ジョブを Launch"),
+    ("Links", "リンク"),
     ("Load", "負荷"),
     ("Log", "ログ"),
     ("Make a key", "キーを作成"),

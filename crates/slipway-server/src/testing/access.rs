@@ -335,3 +335,20 @@ async fn whoever_pops_an_item_cannot_read_its_authors_other_entities_with_the_ru
     let own_run = json!({"entity": "author", "project": "own", "name": "r1"});
     server.official(key, "UpsertBucket", own_run).await.data();
 }
+
+#[tokio::test]
+async fn a_key_ends_when_it_was_made_to() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    let make = "mutation($at: DateTime) { createApiKey(input: {expiresAt: $at}) { apiKey } }";
+    let past = json!({"at": crate::graphql::scalars::iso(super::START)});
+    let (status, _, message) = server.graphql(&key, make, past).await.error();
+    assert_eq!(status, 400, "{message}");
+    let soon = json!({"at": crate::graphql::scalars::iso(super::START + 60_000)});
+    let made = server.graphql(&key, make, soon).await.data();
+    let made = made["createApiKey"]["apiKey"].as_str().expect("a key").to_owned();
+    server.official(&made, "Viewer", json!({})).await.data();
+    server.pass(60_000);
+    assert_eq!(server.official(&made, "Viewer", json!({})).await.error().0, 401);
+    server.official(&key, "Viewer", json!({})).await.data();
+}

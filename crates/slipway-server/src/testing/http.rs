@@ -1,8 +1,12 @@
 //! What holds for every request.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Method, Request, header};
 use serde_json::json;
+use slipway_model::id::RunName;
+use slipway_store::runs::RunUpsert;
 
 use super::{TestServer, basic};
 use crate::options::{RateLimit, ServerOptions};
@@ -216,4 +220,135 @@ async fn a_made_up_method_makes_no_series_of_its_own() {
     let text = String::from_utf8(server.send(request).await.body).expect("text");
     assert!(text.contains("method=\"other\""), "{text}");
     assert!(!text.contains("BREW") && !text.contains("WHEN"), "{text}");
+}
+
+#[tokio::test]
+async fn metrics_name_queues_to_administrators_only() {
+    crate::metrics::install();
+    let server = TestServer::new().await;
+    let (alice, admin) = (server.user("alice").await, server.admin("root").await);
+    server.queue(&alice, "alice", "q").await;
+    super::items::push(&server, &alice, "q", &json!({"docker": {"docker_image": "a"}})).await;
+    let metrics = async |key: Option<&str>| {
+        let mut request = Request::get("/metrics");
+        if let Some(key) = key {
+            request = request.header(header::AUTHORIZATION, basic(key));
+        }
+        let answer = server.send(request.body(Body::empty()).expect("a request")).await;
+        assert_eq!(
+            answer.headers[header::CONTENT_TYPE],
+            "text/plain; version=0.0.4; charset=utf-8"
+        );
+        String::from_utf8(answer.body).expect("text")
+    };
+    for key in [None, Some(alice.as_str())] {
+        let text = metrics(key).await;
+        assert!(text.contains("slipway_queue_items{state=\"pending\"} 1\n"), "{text}");
+        assert!(!text.contains("queue=\""), "{text}");
+    }
+    let text = metrics(Some(&admin)).await;
+    let named = "slipway_queue_items{entity=\"alice\",project=\"model-registry\",queue=\"q\",state=\"pending\"} 1\n";
+    assert!(text.contains(named), "{text}");
+    for series in [
+        "slipway_http_requests_total{route=\"/graphql\",method=\"POST\",status=\"200\"}",
+        "slipway_http_request_seconds_bucket{route=\"/graphql\"",
+        "slipway_store_read_seconds",
+        "slipway_connected_agents",
+    ] {
+        assert!(text.contains(series), "{series}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn what_no_handler_sees_is_refused_in_the_shape_of_every_error() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    for (method, path) in [
+        (Method::GET, "/slipway/v1/items/any/output?attempt=first"),
+        (Method::POST, "/slipway/v1/items/any/output?attempt=1"),
+        (Method::GET, "/slipway/v1/runs/a/b/c/log?from=x"),
+        (Method::GET, "/slipway/v1/runs/%FF/b/c/log"),
+        (Method::GET, "/slipway/v1/agents/%FF/events"),
+        (Method::GET, "/storage/blobs/a"),
+        (Method::POST, "/files/%FF/p/r/file_stream"),
+        (Method::GET, "/artifacts/%FF/abc"),
+    ] {
+        let request = Request::builder()
+            .method(&method)
+            .uri(path)
+            .header(header::AUTHORIZATION, basic(&key));
+        let answer = server.send(request.body(Body::empty()).expect("a request")).await;
+        assert_eq!(answer.status.as_u16(), 400, "{method} {path}");
+        let body = answer.json();
+        assert_eq!(body["code"], "BAD_USER_INPUT", "{method} {path}: {body}");
+        assert!(
+            body["error"].is_string() && body.get("hint").is_some(),
+            "{method} {path}: {body}"
+        );
+    }
+    for (path, kind, form) in [
+        ("/alice/%FF", "application/x-www-form-urlencoded", None),
+        ("/alice/proj?at=x", "application/x-www-form-urlencoded", None),
+        ("/login", "text/plain", Some("key=a")),
+        ("/authorize", "text/plain", Some("description=a")),
+    ] {
+        let request = Request::builder()
+            .method(if form.is_some() { Method::POST } else { Method::GET })
+            .uri(path)
+            .header(header::HOST, "localhost:8080")
+            .header(header::CONTENT_TYPE, kind)
+            .header(header::AUTHORIZATION, basic(&key))
+            .body(Body::from(form.unwrap_or_default()));
+        let answer = server.send(request.expect("a request")).await;
+        assert_eq!(answer.status.as_u16(), 400, "{path}");
+        assert_eq!(
+            answer.headers[header::CONTENT_TYPE],
+            "text/html; charset=utf-8",
+            "{path}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_does_not_come_is_waited_for_no_longer_than_a_request_may_take() {
+    let server = TestServer::with(ServerOptions {
+        request_timeout: Duration::from_millis(300),
+        ..ServerOptions::default()
+    })
+    .await;
+    let key = server.user("alice").await;
+    let run = RunName {
+        entity: "alice".to_owned(),
+        project: "p".to_owned(),
+        run: "r".to_owned(),
+    };
+    let upsert = RunUpsert {
+        user: "alice".to_owned(),
+        starts: true,
+        ..RunUpsert::default()
+    };
+    let made = server.app.store.upsert_run(run, upsert, super::START).await;
+    made.expect("a run");
+    for path in ["/graphql", "/files/alice/p/r/file_stream", "/login"] {
+        let never = futures::stream::pending::<Result<axum::body::Bytes, std::io::Error>>();
+        let request = Request::post(path)
+            .header(header::HOST, "localhost:8080")
+            .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+            .header(header::AUTHORIZATION, basic(&key))
+            .body(Body::from_stream(never));
+        let answer = server.send(request.expect("a request")).await;
+        assert_eq!(answer.status.as_u16(), 503, "{path}");
+        assert!(answer.headers.contains_key(header::RETRY_AFTER), "{path}");
+        let text = String::from_utf8(answer.body).expect("text");
+        assert!(text.contains("took longer"), "{path}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn common_tools_may_ask_for_the_whole_schema() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    let answer = server.official(&key, "IntrospectionQuery", json!({})).await.data();
+    let types = answer["__schema"]["types"].as_array().expect("types").len();
+    assert!(types > 100, "{types}");
 }

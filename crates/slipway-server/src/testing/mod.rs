@@ -5,7 +5,9 @@ mod agents;
 mod ends;
 mod http;
 mod items;
+mod places;
 mod queues;
+mod waits;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
@@ -18,6 +18,7 @@ use super::{IMMUTABLE, send};
 use crate::access;
 use crate::app::App;
 use crate::error::ApiError;
+use crate::http::extract::Path;
 
 /// The routes of this module.
 pub(super) fn routes() -> Router<Arc<App>> {

@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
@@ -33,6 +33,7 @@ use slipway_store::runs::RunFile;
 
 use crate::app::App;
 use crate::error::{ApiError, Code};
+use crate::http::extract::{Path, Query};
 use links::{LIFETIME, LinkQuery, run_path};
 
 /// How long what is named by its content may be kept.

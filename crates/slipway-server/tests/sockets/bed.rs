@@ -125,6 +125,22 @@ impl Bed {
         Connection { sender, task }
     }
 
+    /// Sends one request over HTTP/2.
+    pub(crate) async fn send_by_http2(&self, request: Request<Full<Bytes>>) -> (u16, Vec<u8>) {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        let (mut sender, connection) = http2::Builder::new(TokioExecutor::new())
+            .handshake(TokioIo::new(stream))
+            .await
+            .unwrap();
+        let task = tokio::spawn(async move {
+            let _how_it_ended = connection.await;
+        });
+        let answer = soon("an answer", sender.send_request(request)).await.unwrap();
+        let answer = read(answer).await;
+        task.abort();
+        answer
+    }
+
     /// A connection over HTTP/2 that lets no byte of an answer's body through.
     pub(crate) async fn connect_without_window(&self) -> (http2::SendRequest<Full<Bytes>>, JoinHandle<()>) {
         let stream = TcpStream::connect(self.address).await.unwrap();

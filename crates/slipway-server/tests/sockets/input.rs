@@ -1,6 +1,10 @@
 //! Bad input on the wire: each a clear answer with the right status, never a 5xx, and a server that
 //! goes on.
 
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::Request;
+use hyper::header::AUTHORIZATION;
 use serde_json::{Value, json};
 use slipway_server::ServerOptions;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -210,4 +214,25 @@ async fn another_users_queue_is_as_if_it_did_not_exist() {
     let seen = bed.data(&bob, seen, json!({"i": item})).await;
     assert_eq!(seen, json!({"runQueueItem": null, "runQueues": []}));
     assert_eq!(bed.items(&ann).await, [item], "and ann's item still waits");
+}
+
+#[tokio::test]
+async fn a_request_over_http2_is_answered_with_addresses_of_the_host_that_it_names() {
+    let bed = Bed::start().await;
+    let key = bed.user("ann").await;
+    let run = "mutation { upsertBucket(input: {name: \"r1\", modelName: \"p\", entityName: \"ann\"}) { inserted } }";
+    bed.data(&key, run, json!({})).await;
+    let files = "mutation { createRunFiles(input: {entityName: \"ann\", projectName: \"p\", runName: \"r1\", \
+                 files: [\"a.txt\"]}) { files { uploadUrl } } }";
+    let request = Request::post("http://slipway.example:8443/graphql")
+        .header(AUTHORIZATION, basic(&key))
+        .body(Full::new(Bytes::from(json!({"query": files}).to_string())))
+        .unwrap();
+    let (status, body) = bed.send_by_http2(request).await;
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!(status, 200, "{body}");
+    let url = body["data"]["createRunFiles"]["files"][0]["uploadUrl"]
+        .as_str()
+        .unwrap();
+    assert!(url.starts_with("http://slipway.example:8443/storage/"), "{url}");
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use chrono::Utc;
 use clap::{Args, ValueEnum};
 use slipway_server::auth::{generate_key, hash_secret, key_hint, stored_key};
-use slipway_server::{Listening, Server, ServerOptions, TlsFiles};
+use slipway_server::{Listening, Network, RateLimit, Server, ServerOptions, TlsFiles};
 use slipway_store::blobs::{BlobOptions, Blobs};
 use slipway_store::identity::NewUser;
 use slipway_store::{Options, Store};
@@ -66,9 +66,18 @@ pub(crate) struct ListenArgs {
     /// The certificate's private key, PEM
     #[arg(long, env = "SLIPWAY_TLS_KEY", requires = "tls_cert", value_name = "FILE")]
     tls_key: Option<PathBuf>,
-    /// Proxies whose `X-Forwarded-*` headers are believed
-    #[arg(long, env = "SLIPWAY_TRUSTED_PROXIES", value_delimiter = ',', value_name = "IP,…")]
-    trusted_proxies: Vec<std::net::IpAddr>,
+    /// Proxies whose `X-Forwarded-Host` and `X-Forwarded-Proto` are believed: addresses and networks, such as 10.0.0.0/8
+    #[arg(
+        long,
+        env = "SLIPWAY_TRUSTED_PROXIES",
+        value_delimiter = ',',
+        value_name = "IP|NETWORK,…"
+    )]
+    trusted_proxies: Vec<Network>,
+    /// How many requests per second one key may send, and after a colon how many at once
+    /// [default: no limit; ten seconds' worth at once]
+    #[arg(long, env = "SLIPWAY_RATE_LIMIT", value_name = "RATE[:BURST]")]
+    rate_limit: Option<RateLimit>,
     /// Where files, logs and artifacts are kept: a directory or `s3://bucket/prefix`
     /// [default: `blobs` in the data directory]
     #[arg(long, env = "SLIPWAY_BLOBS", value_name = "DIR|URL")]
@@ -120,14 +129,17 @@ pub(crate) struct ServerArgs {
     log: LogArgs,
 }
 
-/// Runs a server until SIGTERM or Ctrl-C.
+/// Runs a server until SIGTERM or Ctrl-C. A second one does not wait for requests under way.
 pub(crate) async fn run(args: ServerArgs) -> Result<()> {
     telemetry::install(&args.log)?;
     check_replicas(&args)?;
-    let shutdown = shutdown_signal()?;
+    let signals = Signals::watch()?;
     let (_, listening) = open(&args.store, &args.listen).await?;
     output::note(format!("serving {}", listening.url()));
-    listening.run(shutdown.cancelled_owned()).await;
+    tokio::select! {
+        () = listening.run(signals.first.cancelled_owned()) => {}
+        () = signals.second.cancelled() => output::note("ended at once; requests under way were cut off"),
+    }
     Ok(())
 }
 
@@ -168,6 +180,7 @@ pub(crate) async fn open(store_args: &StoreArgs, args: &ListenArgs) -> Result<(S
         trusted_proxies: args.trusted_proxies.clone(),
         direct_blobs: args.blob_access == BlobAccess::Direct,
         compat_official: args.compat == Some(Compat::Official),
+        rate_limit: args.rate_limit,
         ..ServerOptions::default()
     };
     let listening = Server::new(options, store.clone(), blobs)
@@ -291,21 +304,30 @@ pub(crate) fn running_server(data_dir: &Path) -> Result<Option<Running>> {
     Ok(read(ADDRESS)?.map(|address| Running { address, admin_key }))
 }
 
-/// Resolves on the first SIGTERM or Ctrl-C.
-pub(crate) fn shutdown_signal() -> Result<CancellationToken> {
-    let failed = |error: std::io::Error| Error::failure(format!("cannot watch for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let token = CancellationToken::new();
-    let asked = token.clone();
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-        asked.cancel();
-    });
-    Ok(token)
+/// SIGTERM and Ctrl-C, told apart by how often they came.
+struct Signals {
+    first: CancellationToken,
+    second: CancellationToken,
+}
+
+impl Signals {
+    fn watch() -> Result<Self> {
+        let failed = |error: std::io::Error| Error::failure(format!("cannot watch for signals: {error}"));
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let (first, second) = (CancellationToken::new(), CancellationToken::new());
+        let tokens = [first.clone(), second.clone()];
+        tokio::spawn(async move {
+            for token in tokens {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+                token.cancel();
+            }
+        });
+        Ok(Self { first, second })
+    }
 }
 
 /// Now, as stores count.

@@ -4,6 +4,7 @@ use async_graphql::{Context, ID, InputObject, Object, SimpleObject};
 use slipway_model::id::{ItemRef, QueueId};
 use slipway_model::priority::Priority;
 use slipway_model::queue::{Prioritization, QUEUE_PROJECT};
+use slipway_store::queues::Queue;
 
 use super::super::Result;
 use super::super::context::RequestContext as _;
@@ -93,9 +94,8 @@ impl ManageMutation {
         let target = match &input.queue_name {
             None => current,
             Some(name) => {
-                let found = ctx.store().queue(&entity, QUEUE_PROJECT, name).await?;
-                let target = found.ok_or_else(|| ApiError::not_found("queue", name))?;
-                let resource = |queue: &slipway_store::queues::Queue| queue.revision.as_ref().map(|r| r.resource);
+                let target = queue_named(ctx, &entity, input.project_name.as_deref(), &current, name).await?;
+                let resource = |queue: &Queue| queue.revision.as_ref().map(|r| r.resource);
                 if resource(&target) != resource(&current) {
                     return Err(ApiError::bad(format!(
                         "queue `{name}` has another target resource than `{}`: push the job there instead",
@@ -128,6 +128,27 @@ impl ManageMutation {
             client_mutation_id: input.client_mutation_id,
         })
     }
+}
+
+/// Finds the queue that an item is to move to: in the project that the caller names, else beside the
+/// item's own queue, else where queues usually are.
+async fn queue_named(
+    ctx: &Context<'_>,
+    entity: &str,
+    project: Option<&str>,
+    current: &Queue,
+    name: &str,
+) -> Result<Queue> {
+    let projects = match project {
+        Some(project) => vec![project],
+        None => vec![current.project.as_str(), QUEUE_PROJECT],
+    };
+    for project in projects {
+        if let Some(queue) = ctx.store().queue(entity, project, name).await? {
+            return Ok(queue);
+        }
+    }
+    Err(ApiError::not_found("queue", name))
 }
 
 /// Finds an item that the caller may manage: a member of its entity.
@@ -187,6 +208,8 @@ struct RetryRunQueueItemPayload {
 struct MoveRunQueueItemInput {
     run_queue_item_id: ID,
     queue_name: Option<String>,
+    /// The project of that queue; that of the item's own queue, else `model-registry`, if absent.
+    project_name: Option<String>,
     /// 0 critical, 1 high, 2 medium, 3 low.
     priority: Option<i64>,
     client_mutation_id: Option<String>,

@@ -17,7 +17,6 @@ use slipway_store::queues::{Queue, QueueCounts, Revision};
 use super::Result;
 use super::agents::LaunchAgent;
 use super::context::RequestContext as _;
-use super::identity::readable_entities;
 use super::items::{RunQueueItem, RunQueueItemConnection};
 use super::page::page_size;
 use super::scalars::{DateTime, Json, JsonString};
@@ -65,7 +64,7 @@ impl QueueQuery {
                 access::read_entity(ctx.principal(), &name)?;
                 vec![name]
             }
-            None => readable_entities(ctx).await?,
+            None => access::readable_entities(ctx.store(), ctx.principal()).await?,
         };
         let mut queues = Vec::new();
         for entity in entities {
