@@ -250,6 +250,7 @@ def test_two_jobs_share_a_cache(client: Client, queue_name: str, start_agent: St
             item = push(client.user, queue_name, shell(script))
             failed(client.user, item, "no-run")
             assert output(client.user, item) == printed
+        wait_for(lambda: docker.containers("slipway.scope", client.user.base_url) == [], "the containers to be removed")
         assert docker.run("volume", "inspect", "--format", "{{.Name}}", volume) == volume, "it outlives its containers"
     finally:
         docker.run("volume", "rm", volume)
