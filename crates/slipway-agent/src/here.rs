@@ -1,22 +1,39 @@
 //! One job without a queue, here and now: `slipway launch` without `--queue`.
 //!
 //! The job is prepared and run exactly as an item of a queue would be, and nobody but the caller
-//! watches it: it has no item on the server, no lease and no second attempt.
+//! watches it: it has no item on the server, no lease and no second attempt. What a caller that was
+//! killed leaves of its job, the next one ends and removes, as does the next agent of the directory.
 
-use std::future::Future;
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use slipway_model::item::Failure;
-use slipway_runner::{Exit, RunnerError, Status, WorkloadId};
+use slipway_runner::{Exit, Line, News, Runner, RunnerError, Status, WorkloadId};
 use slipway_wire::item::LeasedItem;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::health::Vitals;
 use crate::item::plan::{failure, plan};
 use crate::item::{Halt, Shared, prepare};
 use crate::options::AgentOptions;
-use crate::state_directory::random_base36;
+use crate::state_directory::{CONTAINERS, JOBS, StateDirectory, random_base36};
 use crate::targets;
+
+/// The directory of such jobs, in the state directory of the agents.
+pub(crate) const HERE: &str = "here";
+
+/// How long a target may take to remove a job that has ended before the caller goes.
+const REMOVAL: Duration = Duration::from_secs(10);
+
+/// How often it is looked whether it has.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// How long what earlier callers left may keep a new one from its own job.
+const SWEEP: Duration = Duration::from_secs(20);
 
 /// Bytes of output handed on at once.
 const CHUNK: usize = 64 * 1024;
@@ -42,7 +59,8 @@ impl From<Failure> for HereError {
 }
 
 /// Runs a launch spec to its end. `started` is told once the job exists; `print` gets the output as it
-/// comes; once `interrupted` resolves, the job is stopped.
+/// comes. The first of the `interrupts` stops the job, the second kills it, and the third gives up on a
+/// target that does neither.
 pub(crate) async fn launch(
     options: &AgentOptions,
     client: &slipway_client::Client,
@@ -50,7 +68,7 @@ pub(crate) async fn launch(
     entity: &str,
     started: impl FnOnce(),
     mut print: impl FnMut(&[u8]),
-    interrupted: impl Future<Output = ()>,
+    mut interrupts: UnboundedReceiver<()>,
 ) -> Result<Exit, HereError> {
     let item: LeasedItem = serde_json::from_value(json!({
         "runQueueItemId": format!("launch-{}", random_base36(16)),
@@ -58,12 +76,17 @@ pub(crate) async fn launch(
     }))
     .map_err(|error| failure("bad-spec", format!("the launch spec cannot be read: {error}")))?;
     let plan = plan(&item, &options.config, random_base36(8))?;
-    let directory = options.state_directory.join("here").join(plan.workload.file_name());
+    let _ = timeout(SWEEP, sweep(options, client.base_url())).await;
+    let parent = options.state_directory.join(HERE);
+    // Its lock tells others that somebody looks after the job.
+    let state = StateDirectory::open(&parent, &plan.workload.file_name())
+        .map_err(|error| HereError::Refused(error.to_string()))?;
+    let directory = state.path().to_owned();
     let name = format!("launch-{}", plan.run.run);
     let targets = targets::targets(options, &directory, &name, entity, client.base_url());
     let shared = Shared {
         client: client.clone(),
-        runner: std::sync::Arc::new(targets),
+        runner: Arc::new(targets),
         config: options.config.clone(),
         agent_id: String::new(),
         entity: entity.to_owned(),
@@ -72,61 +95,136 @@ pub(crate) async fn launch(
         vitals: Vitals::new(&options.version, 1),
         managed: false,
     };
-    let mut interrupted = std::pin::pin!(interrupted);
-    let mut gone = true;
     let ended = async {
         let prepared = tokio::select! {
-            prepared = prepare(&shared, &item, &plan) => prepared,
-            () = &mut interrupted => return Err(HereError::Refused("interrupted before the job started".to_owned())),
+            prepared = prepared(&shared, &item, &plan) => prepared,
+            Some(()) = interrupts.recv() => return Err(interrupted()),
         };
-        let workload = prepared.map_err(|halt| match halt {
-            Halt::Conclude(conclusion) => conclusion
-                .failure
-                .map_or_else(|| HereError::Refused("the job was stopped".to_owned()), HereError::from),
-            Halt::Gone => HereError::Refused("the job was taken back".to_owned()),
-        })?;
+        let workload = prepared?;
         let id = workload.id.clone();
-        shared.runner.launch(workload).await?;
+        start(&shared, workload, &mut interrupts).await?;
         started();
-        let end = follow(&shared, &id, &mut print, interrupted).await;
+        let end = attend(&shared, &id, &mut print, &mut interrupts).await;
         let left = match &end {
             Ok(_) => shared.runner.remove(&id).await,
-            Err(_) => give_up(&shared, &id).await,
+            Err(_) => give_up(shared.runner.as_ref(), &id).await,
         };
         if let Err(error) = left {
-            gone = false;
-            tracing::warn!(%error, job = %id, "what is left of the job could not be removed");
+            tracing::warn!(%error, job = %id, "what is left of the job could not be removed; the next launch tries again");
         }
         end
     }
     .await;
-    if gone {
+    let deadline = Instant::now() + REMOVAL;
+    while !is_empty(&directory) && Instant::now() < deadline {
+        sleep(LOOK).await;
+    }
+    if is_empty(&directory) {
         // Only this process ever knew of it.
-        let _ = std::fs::remove_dir_all(&directory);
+        let _ = fs::remove_dir_all(&directory);
     }
     ended
 }
 
+fn interrupted() -> HereError {
+    HereError::Refused("interrupted before the job started".to_owned())
+}
+
+/// What the target says while somebody waits at a terminal.
+fn line() -> Line {
+    Line::new(|news| match news {
+        News::Waits(notice) => tracing::info!(stage = notice.stage, "{}", notice.message),
+        News::Warns(notice) => tracing::warn!(stage = notice.stage, "{}", notice.message),
+        News::GoesOn => {}
+    })
+}
+
+/// The workload, with everything that its launch needs.
+async fn prepared(
+    shared: &Shared,
+    item: &LeasedItem,
+    plan: &crate::item::plan::Plan,
+) -> Result<slipway_runner::Workload, HereError> {
+    let workload = prepare(shared, item, plan).await.map_err(|halt| match halt {
+        Halt::Conclude(conclusion) => conclusion
+            .failure
+            .map_or_else(|| HereError::Refused("the job was stopped".to_owned()), HereError::from),
+        Halt::Gone => HereError::Refused("the job was taken back".to_owned()),
+    })?;
+    shared.runner.prepare(&workload, &line()).await?;
+    Ok(workload)
+}
+
+/// Has the job started. An interrupt calls it off; the next one does not wait for the target's word.
+async fn start(
+    shared: &Shared,
+    workload: slipway_runner::Workload,
+    interrupts: &mut UnboundedReceiver<()>,
+) -> Result<(), HereError> {
+    let line = line();
+    let id = workload.id.clone();
+    let mut launch = shared.runner.launch(workload, &line);
+    tokio::select! {
+        launched = &mut launch => return Ok(launched?),
+        Some(()) = interrupts.recv() => line.withdraw(),
+    }
+    let launched = tokio::select! {
+        launched = launch => launched,
+        Some(()) = interrupts.recv() => return Err(given_up()),
+    };
+    match launched {
+        Err(RunnerError::Withdrawn) => Err(interrupted()),
+        Err(error) => Err(error.into()),
+        // It was on its way.
+        Ok(()) => Ok(shared
+            .runner
+            .stop(&id, shared.config.stopped_run_timeout, &line)
+            .await?),
+    }
+}
+
+fn given_up() -> HereError {
+    HereError::Lost(
+        "given up: the target does not answer, and the job may run on; the next `slipway launch` on this machine \
+         ends it and removes what is left"
+            .to_owned(),
+    )
+}
+
+/// Sees a job that was started to its end.
+async fn attend(
+    shared: &Shared,
+    id: &WorkloadId,
+    print: &mut impl FnMut(&[u8]),
+    interrupts: &mut UnboundedReceiver<()>,
+) -> Result<Exit, HereError> {
+    let line = line();
+    let mut following = std::pin::pin!(follow(shared.runner.as_ref(), id, print));
+    for grace in [shared.config.stopped_run_timeout, Duration::ZERO] {
+        tokio::select! {
+            end = &mut following => return end,
+            Some(()) = interrupts.recv() => shared.runner.stop(id, grace, &line).await?,
+        }
+    }
+    tokio::select! {
+        end = following => end,
+        Some(()) = interrupts.recv() => Err(given_up()),
+    }
+}
+
 /// Ends a job that can be followed no longer, and removes it.
-async fn give_up(shared: &Shared, id: &WorkloadId) -> Result<(), RunnerError> {
-    let runner = &shared.runner;
+async fn give_up(runner: &dyn Runner, id: &WorkloadId) -> Result<(), RunnerError> {
     let mut watch = runner.watch(id);
-    runner.stop(id, Duration::ZERO).await?;
+    runner.stop(id, Duration::ZERO, &line()).await?;
     while matches!(runner.status(id).await?, Status::Starting | Status::Running { .. }) {
         watch.changed().await;
     }
     runner.remove(id).await
 }
 
-async fn follow(
-    shared: &Shared,
-    id: &WorkloadId,
-    print: &mut impl FnMut(&[u8]),
-    mut interrupted: std::pin::Pin<&mut impl Future<Output = ()>>,
-) -> Result<Exit, HereError> {
-    let runner = &shared.runner;
+async fn follow(runner: &dyn Runner, id: &WorkloadId, print: &mut impl FnMut(&[u8])) -> Result<Exit, HereError> {
     let mut watch = runner.watch(id);
-    let (mut offset, mut stopped) = (0, false);
+    let mut offset = 0;
     loop {
         let status = runner.status(id).await;
         loop {
@@ -145,12 +243,47 @@ async fn follow(
             Err(error) if error.is_away() => tracing::warn!(%error, "waiting for it"),
             Err(error) => return Err(error.into()),
         }
-        tokio::select! {
-            () = watch.changed() => {}
-            () = &mut interrupted, if !stopped => {
-                stopped = true;
-                runner.stop(id, shared.config.stopped_run_timeout).await?;
-            }
+        watch.changed().await;
+    }
+}
+
+/// Whether no target keeps anything of a job in its directory.
+fn is_empty(directory: &Path) -> bool {
+    [CONTAINERS, JOBS].into_iter().all(|kind| {
+        let mut entries = fs::read_dir(directory.join(kind)).into_iter().flatten().flatten();
+        !entries.any(|entry| entry.path().is_dir())
+    })
+}
+
+/// Ends and removes the jobs of callers that were killed. What a target does not answer for stays for the
+/// next time.
+pub(crate) async fn sweep(options: &AgentOptions, server: &str) {
+    let parent = options.state_directory.join(HERE);
+    let entries = fs::read_dir(&parent).into_iter().flatten().flatten();
+    let directories = entries.filter(|entry| entry.path().is_dir());
+    for name in directories.filter_map(|entry| entry.file_name().into_string().ok()) {
+        // One that is locked is somebody's.
+        let Ok(state) = StateDirectory::open(&parent, &name) else {
+            continue;
+        };
+        if let Err(error) = sweep_one(options, state.path(), server).await {
+            tracing::warn!(directory = %state.path().display(), %error, "left for later: what a killed launch left of its job");
         }
     }
+}
+
+async fn sweep_one(options: &AgentOptions, directory: &Path, server: &str) -> Result<(), RunnerError> {
+    let runner = targets::targets(options, directory, "launch", "launch", server);
+    for found in runner.list().await?.found {
+        tracing::warn!(job = %found.id, "ending a job whose `slipway launch` was killed");
+        give_up(&runner, &found.id).await?;
+    }
+    let deadline = Instant::now() + REMOVAL;
+    while !is_empty(directory) && Instant::now() < deadline {
+        sleep(LOOK).await;
+    }
+    if is_empty(directory) {
+        let _ = fs::remove_dir_all(directory);
+    }
+    Ok(())
 }

@@ -3,8 +3,10 @@
 //! Two parties know of it: the server, which items the agent of this name holds, and the target,
 //! which workloads exist. Neither alone decides.
 
+use std::collections::BTreeMap;
+
 use slipway_model::item::ItemState;
-use slipway_runner::{Found, WorkloadId};
+use slipway_runner::{Listing, WorkloadId};
 use slipway_wire::item::{Item, ReturnCause};
 
 use crate::item::plan::workload_id;
@@ -21,6 +23,8 @@ pub(crate) enum Takeover {
         handle: String,
         /// The workload.
         workload: WorkloadId,
+        /// What it was labelled with, as far as that is known.
+        labels: BTreeMap<String, String>,
         /// Whether somebody asked it to stop meanwhile.
         stop_requested: bool,
     },
@@ -36,52 +40,81 @@ pub(crate) enum Takeover {
 }
 
 /// Matches what the server says (`None` if it cannot say) with what was found.
-pub(crate) fn plan(held: Option<&[Item]>, found: &[Found]) -> Vec<Takeover> {
+pub(crate) fn plan(held: Option<&[Item]>, listing: &Listing) -> Vec<Takeover> {
     let Some(held) = held else {
-        return found
+        return listing
+            .found
             .iter()
             .map(|workload| match workload.labels.get(HANDLE) {
                 Some(handle) => Takeover::Resume {
                     handle: handle.clone(),
                     workload: workload.id.clone(),
+                    labels: workload.labels.clone(),
                     stop_requested: false,
                 },
                 None => Takeover::Discard(workload.id.clone()),
             })
             .collect();
     };
-    let mut left: Vec<&WorkloadId> = found.iter().map(|workload| &workload.id).collect();
+    let mut left: Vec<_> = listing.found.iter().collect();
     let mut decisions = Vec::new();
     for item in held {
         let Some(handle) = item.handle.clone() else {
             continue;
         };
         let workload = workload_id(&handle, item.attempt.unwrap_or(1)).ok();
-        if let Some(at) = left.iter().position(|known| Some(*known) == workload.as_ref()) {
+        let stop_requested = item.stop_requested.unwrap_or(false);
+        if let Some(at) = left.iter().position(|known| Some(&known.id) == workload.as_ref()) {
+            let known = left.swap_remove(at);
             decisions.push(Takeover::Resume {
                 handle,
-                workload: left.swap_remove(at).clone(),
-                stop_requested: item.stop_requested.unwrap_or(false),
+                workload: known.id.clone(),
+                labels: known.labels.clone(),
+                stop_requested,
             });
             continue;
         }
-        let cause = if item.state == ItemState::Leased.as_str() {
-            ReturnCause::Released
-        } else {
-            ReturnCause::Absent
-        };
-        decisions.push(Takeover::Return { handle, cause });
+        let started = item.state != ItemState::Leased.as_str();
+        decisions.push(match workload {
+            // A target that is away may have it. Whether it is absent is asked until the target answers:
+            // given back now, it would run a second time beside itself.
+            Some(workload) if started && !listing.complete => Takeover::Resume {
+                handle,
+                workload,
+                labels: labels(item),
+                stop_requested,
+            },
+            _ if started => Takeover::Return {
+                handle,
+                cause: ReturnCause::Absent,
+            },
+            _ => Takeover::Return {
+                handle,
+                cause: ReturnCause::Released,
+            },
+        });
     }
-    decisions.extend(left.into_iter().cloned().map(Takeover::Discard));
+    decisions.extend(left.into_iter().map(|workload| Takeover::Discard(workload.id.clone())));
     decisions
+}
+
+/// What a held item's workload was labelled with that matters here: its run.
+fn labels(item: &Item) -> BTreeMap<String, String> {
+    [
+        ("entity", &item.run_entity),
+        ("project", &item.run_project),
+        ("run", &item.run_name),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value.clone()?)))
+    .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use serde_json::json;
     use slipway_model::id::{ItemId, LeaseHandle};
+    use slipway_runner::Found;
 
     use super::*;
 
@@ -94,6 +127,7 @@ mod tests {
         let id = ItemId::new(1, number).to_string();
         serde_json::from_value(json!({
             "id": id, "state": state, "handle": handle(number, 2), "attempt": attempt, "stopRequested": number == 1,
+            "runName": "r", "runEntity": "e", "runProject": "p",
         }))
         .unwrap()
     }
@@ -102,6 +136,13 @@ mod tests {
         Found {
             id: workload_id(&handle(number, 1), attempt).unwrap(),
             labels: BTreeMap::from([(HANDLE.to_owned(), handle(number, 1))]),
+        }
+    }
+
+    fn listing(found: impl IntoIterator<Item = Found>, complete: bool) -> Listing {
+        Listing {
+            found: found.into_iter().collect(),
+            complete,
         }
     }
 
@@ -114,13 +155,14 @@ mod tests {
             held(4, "RUNNING", 2),
         ];
         let found = [found(1, 1), found(4, 1), found(5, 1)];
-        let decisions = plan(Some(&held), &found);
+        let decisions = plan(Some(&held), &listing(found.clone(), true));
         assert_eq!(
             decisions,
             [
                 Takeover::Resume {
                     handle: handle(1, 2),
                     workload: found[0].id.clone(),
+                    labels: found[0].labels.clone(),
                     stop_requested: true
                 },
                 Takeover::Return {
@@ -142,15 +184,45 @@ mod tests {
     }
 
     #[test]
+    fn a_started_item_is_not_given_back_while_a_target_cannot_say_that_it_does_not_have_it() {
+        let held = [held(1, "CLAIMED", 1), held(2, "LEASED", 1), held(3, "RUNNING", 1)];
+        let decisions = plan(Some(&held), &listing([found(3, 1)], false));
+        let labels = [("entity", "e"), ("project", "p"), ("run", "r")];
+        let labels = labels.map(|(name, value)| (name.to_owned(), value.to_owned()));
+        assert_eq!(
+            decisions,
+            [
+                Takeover::Resume {
+                    handle: handle(1, 2),
+                    workload: found(1, 1).id,
+                    labels: labels.into(),
+                    stop_requested: true
+                },
+                Takeover::Return {
+                    handle: handle(2, 2),
+                    cause: ReturnCause::Released
+                },
+                Takeover::Resume {
+                    handle: handle(3, 2),
+                    workload: found(3, 1).id,
+                    labels: found(3, 1).labels,
+                    stop_requested: false
+                },
+            ]
+        );
+    }
+
+    #[test]
     fn with_a_server_that_cannot_say_workloads_go_on_under_their_own_handle() {
         let mut nameless = found(2, 1);
         nameless.labels.clear();
         assert_eq!(
-            plan(None, &[found(1, 1), nameless.clone()]),
+            plan(None, &listing([found(1, 1), nameless.clone()], true)),
             [
                 Takeover::Resume {
                     handle: handle(1, 1),
                     workload: found(1, 1).id,
+                    labels: found(1, 1).labels,
                     stop_requested: false
                 },
                 Takeover::Discard(nameless.id),

@@ -10,7 +10,7 @@ use slipway_client::{AgentEvent, Client, PopRequest, Retry};
 use slipway_model::Millis;
 use slipway_model::agent::AgentStatus;
 use slipway_model::queue::QUEUE_PROJECT;
-use slipway_runner::{Found, Runner, WorkloadId};
+use slipway_runner::{Runner, WorkloadId};
 use slipway_wire::item::{Item, ItemResult, LeasedItem};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -130,19 +130,20 @@ impl Agent {
     }
 
     /// Runs one launch spec on this machine, without a queue, to its end. `started` is told once the job
-    /// exists; `print` gets the output as it comes; once `interrupted` resolves, the job is stopped.
+    /// exists; `print` gets the output as it comes. The first of the `interrupts` stops the job, the second
+    /// kills it, and the third gives up on a target that does neither.
     ///
     /// # Errors
-    /// [`HereError`]. Nothing of the job is left behind.
+    /// [`HereError`]. What is left of a job then, the next launch or agent of this directory removes.
     pub async fn launch_here(
         &self,
         spec: serde_json::Value,
         entity: &str,
         started: impl FnOnce(),
         print: impl FnMut(&[u8]),
-        interrupted: impl Future<Output = ()>,
+        interrupts: mpsc::UnboundedReceiver<()>,
     ) -> Result<slipway_runner::Exit, HereError> {
-        here::launch(&self.options, &self.client, spec, entity, started, print, interrupted).await
+        here::launch(&self.options, &self.client, spec, entity, started, print, interrupts).await
     }
 
     /// Serves the queues until the handle, the server or an error ends it. Waits for a server that
@@ -201,7 +202,9 @@ impl Service {
             server: client.base_url().to_owned(),
             entity: entity.clone(),
         };
-        state.settle(&home, runner.list().await?.len(), options.take_over)?;
+        state.settle(&home, runner.list().await?.found.len(), options.take_over)?;
+        let (swept, server) = (options.clone(), client.base_url().to_owned());
+        tokio::spawn(async move { here::sweep(&swept, &server).await });
         for (other, jobs) in state_directory::left_behind(&options.state_directory, &name) {
             tracing::warn!(
                 "agent `{other}` left {jobs} jobs on this machine, which no agent looks after; start one with \
@@ -249,7 +252,7 @@ impl Service {
     /// Goes on with what a predecessor left, and returns the leases that this agent now looks after.
     async fn take_over(&mut self) -> Result<Vec<String>, AgentError> {
         let shared = &Arc::clone(&self.shared);
-        let found: Vec<Found> = shared.runner.list().await?;
+        let listing = shared.runner.list().await?;
         let held: Option<Vec<Item>> = if shared.managed {
             let agent = patiently(
                 &shared.client,
@@ -265,15 +268,14 @@ impl Service {
             None
         };
         let mut adopted = Vec::new();
-        for decision in recovery::plan(held.as_deref(), &found) {
+        for decision in recovery::plan(held.as_deref(), &listing) {
             match decision {
                 Takeover::Resume {
                     handle,
                     workload,
+                    labels,
                     stop_requested,
                 } => {
-                    let labels = found.iter().find(|found| found.id == workload);
-                    let labels = labels.map(|found| found.labels.clone()).unwrap_or_default();
                     let order = if stop_requested { Order::Stop } else { Order::Go };
                     self.spawn(&handle, Some(workload.clone()), order, move |task| async move {
                         task.resume(workload, &labels).await

@@ -42,6 +42,10 @@ pub enum RunnerError {
         /// What was seen of it.
         message: String,
     },
+    /// The launch was called off before the workload was started. Nothing of it is left, or will be once
+    /// the target answers.
+    #[error("the launch was called off before the job was started")]
+    Withdrawn,
     /// An id that cannot name a workload.
     #[error(transparent)]
     Id(#[from] IdError),
@@ -56,6 +60,7 @@ impl RunnerError {
             Self::Conflict { .. } => "name-taken",
             Self::Io { .. } => "target-io",
             Self::Unavailable { .. } => "target-unavailable",
+            Self::Withdrawn => "withdrawn",
             Self::Id(_) => "bad-id",
         }
     }

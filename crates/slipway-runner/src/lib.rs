@@ -14,6 +14,7 @@
 mod digest;
 pub mod docker;
 mod error;
+mod line;
 pub mod process;
 mod runner;
 mod targets;
@@ -21,7 +22,8 @@ mod workload;
 
 pub use digest::short_digest;
 pub use error::RunnerError;
+pub use line::{Line, News, Notice};
 pub use process::check_directory;
-pub use runner::{Reply, Runner, Watch};
+pub use runner::{Listing, Reply, Runner, Watch};
 pub use targets::Targets;
 pub use workload::{Exit, ExitCause, Found, IdError, Status, Workload, WorkloadId};

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::{Found, Reply, Runner, RunnerError, Status, Watch, Workload, WorkloadId};
+use crate::{Line, Listing, Reply, Runner, RunnerError, Status, Watch, Workload, WorkloadId};
 
 /// The targets of an agent.
 pub struct Targets {
@@ -38,9 +38,26 @@ impl Targets {
         self.targets.iter()
     }
 
-    fn of(&self, id: &WorkloadId) -> &dyn Runner {
+    fn home(&self, id: &WorkloadId) -> Option<&dyn Runner> {
         let homes = self.homes.lock().unwrap_or_else(PoisonError::into_inner);
-        self.targets[homes.get(id).copied().unwrap_or(0)].as_ref()
+        homes.get(id).map(|index| self.targets[*index].as_ref())
+    }
+
+    fn of(&self, id: &WorkloadId) -> &dyn Runner {
+        self.home(id).unwrap_or(self.targets[0].as_ref())
+    }
+
+    /// The status of a workload that no target was known to have. It is absent only if every target says
+    /// so.
+    async fn search(&self, id: &WorkloadId) -> Result<Status, RunnerError> {
+        for (index, target) in self.targets.iter().enumerate() {
+            let status = target.status(id).await?;
+            if status != Status::Absent {
+                self.settle(id, index);
+                return Ok(status);
+            }
+        }
+        Ok(Status::Absent)
     }
 
     fn settle(&self, id: &WorkloadId, target: usize) {
@@ -74,42 +91,52 @@ impl Runner for Targets {
         })
     }
 
-    fn prepare<'a>(&'a self, workload: &'a Workload) -> Reply<'a, Result<(), RunnerError>> {
-        Box::pin(async move { self.targets[self.named(workload)?].prepare(workload).await })
+    fn prepare<'a>(&'a self, workload: &'a Workload, line: &'a Line) -> Reply<'a, Result<(), RunnerError>> {
+        Box::pin(async move { self.targets[self.named(workload)?].prepare(workload, line).await })
     }
 
-    fn launch(&self, workload: Workload) -> Reply<'_, Result<(), RunnerError>> {
+    fn launch<'a>(&'a self, workload: Workload, line: &'a Line) -> Reply<'a, Result<(), RunnerError>> {
         Box::pin(async move {
             let target = self.named(&workload)?;
             self.settle(&workload.id, target);
-            self.targets[target].launch(workload).await
+            self.targets[target].launch(workload, line).await
         })
     }
 
-    fn list(&self) -> Reply<'_, Result<Vec<Found>, RunnerError>> {
+    fn list(&self) -> Reply<'_, Result<Listing, RunnerError>> {
         Box::pin(async move {
-            let mut all = Vec::new();
+            let (mut all, mut complete) = (Vec::new(), true);
             for (index, target) in self.targets.iter().enumerate() {
-                let found = target.list().await?;
-                for one in &found {
+                let listing = target.list().await?;
+                complete &= listing.complete;
+                for one in &listing.found {
                     self.settle(&one.id, index);
                 }
-                all.extend(found);
+                all.extend(listing.found);
             }
-            Ok(all)
+            Ok(Listing { found: all, complete })
         })
     }
 
     fn status<'a>(&'a self, id: &'a WorkloadId) -> Reply<'a, Result<Status, RunnerError>> {
-        self.of(id).status(id)
+        match self.home(id) {
+            Some(target) => target.status(id),
+            None => Box::pin(self.search(id)),
+        }
     }
 
     fn watch(&self, id: &WorkloadId) -> Box<dyn Watch> {
         self.of(id).watch(id)
     }
 
-    fn stop<'a>(&'a self, id: &'a WorkloadId, grace: Duration) -> Reply<'a, Result<(), RunnerError>> {
-        self.of(id).stop(id, grace)
+    fn stop<'a>(&'a self, id: &'a WorkloadId, grace: Duration, line: &'a Line) -> Reply<'a, Result<(), RunnerError>> {
+        Box::pin(async move {
+            if self.home(id).is_none() {
+                // A target that is away may have it; then this is to be asked again.
+                self.search(id).await?;
+            }
+            self.of(id).stop(id, grace, line).await
+        })
     }
 
     fn output<'a>(&'a self, id: &'a WorkloadId, offset: u64, limit: usize) -> Reply<'a, Result<Vec<u8>, RunnerError>> {

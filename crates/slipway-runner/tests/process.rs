@@ -8,10 +8,15 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use slipway_runner::process::{ProcessOptions, ProcessRunner};
-use slipway_runner::{Exit, ExitCause, Runner, RunnerError, Status, Workload, WorkloadId};
+use slipway_runner::{Exit, ExitCause, Line, Runner, RunnerError, Status, Workload, WorkloadId};
 
 /// How long a condition may take on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A line whose other end nobody listens to.
+fn line() -> Line {
+    Line::new(|_| {})
+}
 
 struct Bench {
     root: tempfile::TempDir,
@@ -42,7 +47,7 @@ impl Bench {
     async fn launch(&self, script: &str) -> WorkloadId {
         let workload = workload(script);
         let id = workload.id.clone();
-        self.runner.launch(workload).await.unwrap();
+        self.runner.launch(workload, &line()).await.unwrap();
         id
     }
 
@@ -143,7 +148,7 @@ async fn a_job_runs_in_its_directory_with_its_variables_and_leaves_output_and_co
     let mut job = workload("echo $FROM_QUEUE $WANDB_API_KEY; echo oops >&2; . ./hello.sh");
     job.source = Some(source);
     let id = job.id.clone();
-    bench.runner.launch(job).await.unwrap();
+    bench.runner.launch(job, &line()).await.unwrap();
     let exit = bench.exit(&id).await;
     assert_eq!(exit.cause, ExitCause::Code(3));
     assert!(!exit.stopped && !exit.success());
@@ -151,7 +156,7 @@ async fn a_job_runs_in_its_directory_with_its_variables_and_leaves_output_and_co
     assert_eq!(output, "7 secret-key\noops\ncode of the job\n");
     assert_eq!(bench.runner.output(&id, 2, 6).await.unwrap(), b"secret");
 
-    let found = bench.runner.list().await.unwrap();
+    let found = bench.runner.list().await.unwrap().found;
     assert_eq!(
         (found[0].id.clone(), found[0].labels["handle"].as_str()),
         (id.clone(), "h1")
@@ -159,7 +164,7 @@ async fn a_job_runs_in_its_directory_with_its_variables_and_leaves_output_and_co
     bench.runner.remove(&id).await.unwrap();
     bench.runner.remove(&id).await.unwrap();
     assert_eq!(bench.runner.status(&id).await.unwrap(), Status::Absent);
-    assert_eq!(bench.runner.list().await.unwrap(), []);
+    assert_eq!(bench.runner.list().await.unwrap().found, []);
 }
 
 #[tokio::test]
@@ -188,7 +193,7 @@ async fn the_agents_variables_and_the_key_stay_out_of_sight() {
     let spec = bench.job_directory(&id).join("spec.json");
     use std::os::unix::fs::PermissionsExt as _;
     assert_eq!(spec.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-    bench.runner.stop(&id, Duration::ZERO).await.unwrap();
+    bench.runner.stop(&id, Duration::ZERO, &line()).await.unwrap();
     bench.exit(&id).await;
 }
 
@@ -197,7 +202,7 @@ async fn a_second_launch_adopts_and_a_foreign_directory_is_left_alone() {
     let bench = Bench::new();
     let id = bench.launch("echo started; sleep 1000").await;
     bench.printed(&id, "started").await;
-    bench.runner.launch(workload("echo twice")).await.unwrap();
+    bench.runner.launch(workload("echo twice"), &line()).await.unwrap();
     assert!(matches!(
         bench.runner.status(&id).await.unwrap(),
         Status::Running { .. }
@@ -209,7 +214,7 @@ async fn a_second_launch_adopts_and_a_foreign_directory_is_left_alone() {
             ..
         })
     ));
-    bench.runner.stop(&id, Duration::ZERO).await.unwrap();
+    bench.runner.stop(&id, Duration::ZERO, &line()).await.unwrap();
     bench.exit(&id).await;
     assert_eq!(bench.output(&id).await, b"started\n");
 
@@ -219,7 +224,7 @@ async fn a_second_launch_adopts_and_a_foreign_directory_is_left_alone() {
     let mut job = workload("true");
     job.id = other.clone();
     assert!(matches!(
-        bench.runner.launch(job).await,
+        bench.runner.launch(job, &line()).await,
         Err(RunnerError::Conflict { .. })
     ));
     assert!(bench.job_directory(&other).join("mine").exists());
@@ -249,7 +254,7 @@ async fn a_stop_is_heard_at_once_and_a_job_may_end_in_its_own_way() {
         .await;
     bench.printed(&id, "ready").await;
     let asked = Instant::now();
-    bench.runner.stop(&id, Duration::from_secs(60)).await.unwrap();
+    bench.runner.stop(&id, Duration::from_secs(60), &line()).await.unwrap();
     let exit = bench.exit(&id).await;
     assert!(asked.elapsed() < Duration::from_secs(10));
     assert_eq!((exit.cause, exit.stopped), (ExitCause::Code(5), true));
@@ -268,7 +273,11 @@ async fn a_job_that_ignores_the_stop_is_killed_with_all_its_children() {
         ))
         .await;
     bench.printed(&id, "ready").await;
-    bench.runner.stop(&id, Duration::from_millis(200)).await.unwrap();
+    bench
+        .runner
+        .stop(&id, Duration::from_millis(200), &line())
+        .await
+        .unwrap();
     let exit = bench.exit(&id).await;
     assert_eq!((exit.cause, exit.stopped), (ExitCause::Signal(9), true));
     until("children outlived the job", || processes_with(&nap).is_empty()).await;
@@ -291,10 +300,10 @@ async fn what_a_job_leaves_behind_is_ended_after_it() {
 async fn a_stop_before_the_start_and_a_stop_after_the_end_are_harmless() {
     let bench = Bench::new();
     let unknown = WorkloadId::new("unknown", 1).unwrap();
-    bench.runner.stop(&unknown, Duration::ZERO).await.unwrap();
+    bench.runner.stop(&unknown, Duration::ZERO, &line()).await.unwrap();
     let id = bench.launch("exit 0").await;
     let exit = bench.exit(&id).await;
-    bench.runner.stop(&id, Duration::ZERO).await.unwrap();
+    bench.runner.stop(&id, Duration::ZERO, &line()).await.unwrap();
     assert_eq!(bench.exit(&id).await, exit);
 }
 
@@ -319,7 +328,7 @@ async fn a_killed_shim_leaves_a_lost_job_and_the_lock_tells() {
         }
     ));
 
-    bench.runner.stop(&id, Duration::ZERO).await.unwrap();
+    bench.runner.stop(&id, Duration::ZERO, &line()).await.unwrap();
     until("the job outlived its shim", || processes_with(&nap).is_empty()).await;
 
     let started = directory.join("started");
@@ -346,7 +355,7 @@ async fn another_runner_finds_a_running_job_and_sees_it_end() {
         root: bench.root,
     };
     drop(bench.runner);
-    let found = successor.runner.list().await.unwrap();
+    let found = successor.runner.list().await.unwrap().found;
     assert_eq!(found.len(), 1);
     assert!(matches!(
         successor.runner.status(&id).await.unwrap(),
@@ -386,14 +395,14 @@ async fn what_cannot_be_run_says_why_and_leaves_nothing() {
         let mut job = workload("");
         job.command = command.into_iter().map(str::to_owned).collect();
         job.environment = vec![(environment.0.to_owned(), environment.1.to_owned())];
-        let error = bench.runner.launch(job).await.unwrap_err();
+        let error = bench.runner.launch(job, &line()).await.unwrap_err();
         assert_eq!(error.reason(), reason, "{error}");
-        assert_eq!(bench.runner.list().await.unwrap(), []);
+        assert_eq!(bench.runner.list().await.unwrap().found, []);
     }
     let mut job = workload("");
     job.command = vec!["/bin/sh/none".to_owned()];
     let id = job.id.clone();
-    bench.runner.launch(job).await.unwrap();
+    bench.runner.launch(job, &line()).await.unwrap();
     let exit = bench.exit(&id).await;
     assert!(matches!(exit.cause, ExitCause::NotStarted(ref why) if why.contains("/bin/sh/none")));
 }
@@ -404,7 +413,7 @@ async fn a_launch_that_was_cut_short_is_cleared_away() {
     let cut = WorkloadId::new("cut", 1).unwrap();
     std::fs::create_dir_all(bench.job_directory(&cut)).unwrap();
     assert_eq!(bench.runner.status(&cut).await.unwrap(), Status::Absent);
-    assert_eq!(bench.runner.list().await.unwrap(), []);
+    assert_eq!(bench.runner.list().await.unwrap().found, []);
     assert!(!bench.job_directory(&cut).exists());
 }
 

@@ -5,6 +5,7 @@
 //! only after its outcome was accepted. A task that dies between two steps leaves enough behind for
 //! [`crate::recovery`].
 
+mod board;
 pub(crate) mod outcome;
 mod output;
 pub(crate) mod plan;
@@ -22,12 +23,13 @@ use slipway_model::item::Failure;
 use slipway_model::macros::{MacroContext, expand};
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_model::queue::Resource;
-use slipway_runner::{Exit, Runner, Status, Workload, WorkloadId};
+use slipway_runner::{Exit, Line, Runner, RunnerError, Status, Workload, WorkloadId};
 use slipway_wire::item::{Ack, ItemResult, LeasedItem, ReturnCause};
 use tokio::sync::{Notify, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::board::Board;
 use self::outcome::{Conclusion, Ended, TAIL_BYTES, conclude};
 use self::output::OutputFollower;
 use self::plan::{Plan, failure, plan};
@@ -111,6 +113,9 @@ pub(crate) struct ItemTask {
     shared: Arc<Shared>,
     handle: String,
     orders: watch::Receiver<Order>,
+    board: Arc<Board>,
+    /// The target's end of the board.
+    line: Line,
 }
 
 /// A workload that exists, or should.
@@ -119,11 +124,41 @@ struct Job {
     run: Option<RunName>,
     /// Whether an earlier process created it.
     adopted: bool,
+    clock: StartClock,
+}
+
+/// What is left of the time that a job may take to start; none for no limit. What the server takes does
+/// not count.
+struct StartClock(Option<Duration>);
+
+impl StartClock {
+    /// Does a part of the start; none if the time is over before it is done.
+    async fn spend<T>(&mut self, part: impl Future<Output = T>) -> Option<T> {
+        let Some(left) = self.0 else {
+            return Some(part.await);
+        };
+        let began = Instant::now();
+        let done = timeout(left, part).await.ok();
+        self.0 = Some(left.saturating_sub(began.elapsed()));
+        done
+    }
 }
 
 impl ItemTask {
-    pub(crate) const fn new(shared: Arc<Shared>, handle: String, orders: watch::Receiver<Order>) -> Self {
-        Self { shared, handle, orders }
+    pub(crate) fn new(shared: Arc<Shared>, handle: String, orders: watch::Receiver<Order>) -> Self {
+        let board = Arc::new(Board::new(shared.client.clone(), handle.clone()));
+        let ear = Arc::clone(&board);
+        Self {
+            shared,
+            handle,
+            orders,
+            board,
+            line: Line::new(move |news| ear.take(news)),
+        }
+    }
+
+    fn clock(&self) -> StartClock {
+        StartClock(self.shared.config.start_timeout)
     }
 
     /// Runs a new item to its end.
@@ -149,8 +184,13 @@ impl ItemTask {
             })
         })();
         tracing::info!(%workload, "took over a job that was started before");
-        let adopted = true;
-        self.see_through(Job { workload, run, adopted }).await;
+        let job = Job {
+            workload,
+            run,
+            adopted: true,
+            clock: self.clock(),
+        };
+        self.see_through(job).await;
     }
 
     /// Sees to an item whose task panicked: what it started is ended, the item fails, and its slot is
@@ -161,9 +201,13 @@ impl ItemTask {
         // Nobody has orders for it any more that would change what happens here.
         self.orders = watch::channel(order).1;
         if let Some(workload) = &workload {
-            let workload = workload.clone();
-            let (run, adopted) = (None, false);
-            self.supervise(&Job { workload, run, adopted }).await;
+            let job = Job {
+                workload: workload.clone(),
+                run: None,
+                adopted: false,
+                clock: self.clock(),
+            };
+            self.supervise(&job).await;
         }
         if order < Order::Abandon {
             let fault = failure("agent-fault", AGENT_FAULT);
@@ -180,8 +224,15 @@ impl ItemTask {
         self.acknowledge(&plan).await?;
         failpoint::hit(failpoint::ACKED);
         tracing::info!(workload = %plan.workload, run = %plan.run, queue = item.queue_name, "preparing");
+        let mut clock = self.clock();
         let workload = {
-            let prepared = prepare(&self.shared, item, &plan);
+            let prepared = async {
+                let workload = prepare(&self.shared, item, &plan).await?;
+                let ready = self.shared.runner.prepare(&workload, &self.line);
+                let ready = clock.spend(ready).await.ok_or_else(|| self.too_late())?;
+                ready.map_err(|error| failure(error.reason(), error.to_string()))?;
+                Ok::<_, Halt>(workload)
+            };
             let mut orders = self.orders.clone();
             tokio::select! {
                 prepared = prepared => prepared?,
@@ -190,14 +241,54 @@ impl ItemTask {
         };
         self.record_start().await?;
         failpoint::hit(failpoint::START_RECORDED);
-        let launched = self.shared.runner.launch(workload).await;
-        launched.map_err(|error| failure(error.reason(), error.to_string()))?;
+        self.launch(workload, &mut clock).await?;
         failpoint::hit(failpoint::WORKLOAD_CREATED);
         Ok(Job {
             workload: plan.workload,
             run: Some(plan.run),
             adopted: false,
+            clock,
         })
+    }
+
+    /// Has the workload created and started, unless it is called off meanwhile: by somebody who stops
+    /// the item, by an agent that takes its name over, or because it takes too long.
+    async fn launch(&self, workload: Workload, clock: &mut StartClock) -> Result<(), Halt> {
+        let mut launch = self.shared.runner.launch(workload, &self.line);
+        let mut orders = self.orders.clone();
+        let halt = tokio::select! {
+            // An order that is there already comes before the start.
+            biased;
+            halt = stopped(&mut orders) => halt,
+            launched = clock.spend(&mut launch) => match launched {
+                Some(launched) => return launched.map_err(|error| failure(error.reason(), error.to_string()).into()),
+                None => self.too_late().into(),
+            },
+        };
+        self.line.withdraw();
+        match launch.await {
+            // It was on its way, and is looked after until it has ended.
+            Ok(()) => Ok(()),
+            Err(error) => match halt {
+                Halt::Conclude(_) if !matches!(error, RunnerError::Withdrawn) => {
+                    Err(failure(error.reason(), error.to_string()).into())
+                }
+                halt => Err(halt),
+            },
+        }
+    }
+
+    /// The end of an item whose job did not start in time.
+    fn too_late(&self) -> Failure {
+        let seconds = self.shared.config.start_timeout.map_or(0, |timeout| timeout.as_secs());
+        let waited = self
+            .board
+            .latest()
+            .map_or_else(String::new, |what| format!("; it waited: {what}"));
+        failure(
+            "start-failed",
+            format!("the job did not start within {seconds} s (`start_timeout`){waited}"),
+        )
     }
 
     async fn acknowledge(&self, plan: &Plan) -> Result<(), Halt> {
@@ -252,21 +343,19 @@ impl ItemTask {
         }
         let (conclusion, log) = match end {
             Status::Exited(exit) => self.judge(&job, &exit, stop_wanted).await,
+            // It is gone as it was asked to be, whoever else had a hand in it.
+            Status::Lost { .. } if stop_wanted => (Conclusion::killed(), None),
             Status::Lost { reason, message } => (Conclusion::failed(failure(reason, &message)), Some(message)),
             Status::Absent if job.adopted => {
                 self.remove(&job.workload).await;
                 return give_back(&self.shared, &self.handle, ReturnCause::Absent).await;
             }
-            Status::Absent | Status::Starting | Status::Running { .. } => {
-                let seconds = self.shared.config.start_timeout.map_or(0, |timeout| timeout.as_secs());
-                let message = match end {
-                    Status::Absent => {
-                        "the job's supervisor ended before it started the job; see the agent's log".to_owned()
-                    }
-                    _ => format!("the job did not start within {seconds} s"),
-                };
+            Status::Absent if stop_wanted => (Conclusion::killed(), None),
+            Status::Absent => {
+                let message = "the job was created and never started; see the agent's log";
                 (Conclusion::failed(failure("start-failed", message)), None)
             }
+            Status::Starting | Status::Running { .. } => (Conclusion::failed(self.too_late()), None),
         };
         failpoint::hit(failpoint::FINISHED_BEFORE_REPORT);
         self.report(conclusion, log).await;
@@ -291,7 +380,7 @@ impl ItemTask {
             AbortOnDropHandle::new(tokio::spawn(follower.run()))
         });
         let mut watcher = shared.runner.watch(&job.workload);
-        let start_deadline = shared.config.start_timeout.map(|timeout| Instant::now() + timeout);
+        let start_deadline = job.clock.0.map(|left| Instant::now() + left);
         let (mut announced, mut stop_sent, mut unreadable) = (false, false, false);
         let mut next_stop_poll = Instant::now() + STOP_POLL;
         let end = loop {
@@ -299,7 +388,7 @@ impl ItemTask {
             if order > Order::Go && !stop_sent {
                 match shared
                     .runner
-                    .stop(&job.workload, shared.config.stopped_run_timeout)
+                    .stop(&job.workload, shared.config.stopped_run_timeout, &self.line)
                     .await
                 {
                     Ok(()) => stop_sent = true,
@@ -315,13 +404,17 @@ impl ItemTask {
             match status {
                 Ok(Status::Starting) => {
                     if start_deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-                        let _ = shared.runner.stop(&job.workload, Duration::ZERO).await;
+                        let _ = shared.runner.stop(&job.workload, Duration::ZERO, &self.line).await;
                         break Status::Starting;
                     }
                 }
                 Ok(Status::Running { .. }) if !announced => {
                     announced = true;
-                    tokio::spawn(announce(Arc::clone(&shared), self.handle.clone()));
+                    tokio::spawn(announce(
+                        Arc::clone(&shared),
+                        self.handle.clone(),
+                        Arc::clone(&self.board),
+                    ));
                 }
                 Ok(Status::Running { .. }) => {}
                 Ok(end) => break end,
@@ -338,14 +431,15 @@ impl ItemTask {
                 () = sleep_until(next_stop_poll), if !shared.managed => {
                     next_stop_poll = Instant::now() + STOP_POLL;
                     if run_is_to_stop(&shared, job.run.as_ref()).await && !stop_sent {
-                        stop_sent = shared.runner.stop(&job.workload, shared.config.stopped_run_timeout).await.is_ok();
+                        let stop = shared.runner.stop(&job.workload, shared.config.stopped_run_timeout, &self.line);
+                        stop_sent = stop.await.is_ok();
                     }
                 }
             }
         };
         if matches!(end, Status::Lost { .. }) {
             // Nobody watches what may be left of it; it must not outlive its report.
-            let _ = shared.runner.stop(&job.workload, Duration::ZERO).await;
+            let _ = shared.runner.stop(&job.workload, Duration::ZERO, &self.line).await;
         }
         let _ = ended.send(true);
         if let Some(output) = output {
@@ -418,6 +512,7 @@ impl ItemTask {
     /// Reports until the report is accepted, or refused for good.
     async fn report(&self, mut conclusion: Conclusion, log: Option<String>) {
         let shared = &self.shared;
+        drop(self.board.quiet().await);
         if let (false, Some(failure), Some(log)) = (shared.managed, conclusion.failure.as_mut(), log) {
             failure.file_paths = attach_log(shared, &self.handle, log).await;
         }
@@ -475,7 +570,7 @@ fn word(text: &str) -> String {
         .replace("..", "--")
 }
 
-/// Everything between acknowledgement and start: source, macros, variables, image.
+/// What the target is to run: source, macros, variables.
 pub(crate) async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> Result<Workload, Halt> {
     // With a run key the source is fetched as the author, who may not read what the agent may.
     let reader = match &plan.run_key {
@@ -532,7 +627,7 @@ pub(crate) async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> 
         ("project", &plan.run.project),
         ("run", &plan.run.run),
     ];
-    let workload = Workload {
+    Ok(Workload {
         id: plan.workload.clone(),
         labels: labels.map(|(name, value)| (name.to_owned(), value.clone())).into(),
         resource: plan.resource.as_str().to_owned(),
@@ -543,14 +638,12 @@ pub(crate) async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> 
         source: source.directory,
         working_directory: plan.spec.overrides().working_dir,
         resource_args,
-    };
-    let ready = shared.runner.prepare(&workload).await;
-    ready.map_err(|error| failure(error.reason(), error.to_string()))?;
-    Ok(workload)
+    })
 }
 
 /// Tells the server that a workload runs.
-async fn announce(shared: Arc<Shared>, handle: String) {
+async fn announce(shared: Arc<Shared>, handle: String, board: Arc<Board>) {
+    let _quiet = board.quiet().await;
     let (shared, handles) = (&shared, &[handle]);
     let told = patiently(&shared.client, "report a running job", |client| async move {
         client.mark_running(&shared.agent_id, handles).await
@@ -558,6 +651,7 @@ async fn announce(shared: Arc<Shared>, handle: String) {
     if let Err(error) = told.await {
         tracing::warn!(item = handles[0], %error, "the server refused the news that it runs");
     }
+    board.show_lasting();
 }
 
 /// Whether an official server wants the run to stop. An unreachable one does not.

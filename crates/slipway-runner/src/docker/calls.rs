@@ -1,33 +1,40 @@
 //! The calls to an engine that the target makes, each with what its refusals mean.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
-use bollard::models::{ContainerInspectResponse, ContainerStateStatusEnum, NetworkConnectRequest};
+use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, NetworkConnectRequest};
 use bollard::query_parameters::{RemoveContainerOptions, StopContainerOptions};
 use slipway_model::docker_options::FurtherNetwork;
 
 use super::AGAIN;
-use super::engine::{self, Engine, Trouble};
+use super::engine::{self, Engine, TIMEOUT, Trouble};
 use super::request;
-use crate::{RunnerError, WorkloadId};
+use crate::{Line, RunnerError, WorkloadId};
 
-/// Repeats a call until the engine answers.
-pub(super) async fn patiently<T, F>(action: &str, call: impl Fn() -> F) -> Result<T, RunnerError>
+/// Repeats a call until the engine answers, or the workload is not wanted any more.
+pub(super) async fn patiently<T, F>(line: &Line, action: &str, call: impl Fn() -> F) -> Result<T, RunnerError>
 where
     F: Future<Output = Result<T, RunnerError>>,
 {
     let mut said = false;
     loop {
+        line.wanted()?;
         match call().await {
             Err(error) if error.is_away() => {
                 if !std::mem::replace(&mut said, true) {
                     tracing::warn!(%error, action, "trying again until it answers");
+                    line.waits("engine-away", format!("{error}; the job waits for it"));
                 }
-                tokio::time::sleep(AGAIN).await;
+                tokio::select! {
+                    () = tokio::time::sleep(AGAIN) => {}
+                    () = line.withdrawn() => {}
+                }
             }
             other => {
                 if said {
                     tracing::info!(action, "the engine answers again");
+                    line.goes_on();
                 }
                 return other;
             }
@@ -35,13 +42,10 @@ where
     }
 }
 
-/// A container by name; none if there is none.
-pub(super) async fn inspect(engine: &Engine, name: &str) -> Result<Option<ContainerInspectResponse>, RunnerError> {
-    let found = match engine.docker().await {
-        Ok(docker) => docker.inspect_container(name, None).await.map_err(Trouble::from),
-        Err(trouble) => Err(trouble),
-    };
-    match found {
+/// A container by id or name; none if there is none.
+pub(super) async fn inspect(engine: &Engine, container: &str) -> Result<Option<ContainerInspectResponse>, RunnerError> {
+    let found = engine.ask(|docker| async move { docker.inspect_container(container, None).await });
+    match found.await {
         Ok(found) => Ok(Some(found)),
         Err(trouble) if trouble.status() == 404 => Ok(None),
         Err(trouble) => Err(engine.failure("look at a container", trouble)),
@@ -49,53 +53,59 @@ pub(super) async fn inspect(engine: &Engine, name: &str) -> Result<Option<Contai
 }
 
 /// Removes a container; it is no failure that there is none.
-pub(super) async fn remove(engine: &Engine, name: &str, force: bool) -> Result<(), RunnerError> {
+pub(super) async fn remove(engine: &Engine, container: &str, force: bool) -> Result<(), RunnerError> {
     let options = RemoveContainerOptions {
         // As `docker run --rm` does: volumes without a name go with their container.
         v: true,
         force,
         ..RemoveContainerOptions::default()
     };
-    let removed = match engine.docker().await {
-        Ok(docker) => docker
-            .remove_container(name, Some(options))
-            .await
-            .map_err(Trouble::from),
-        Err(trouble) => Err(trouble),
-    };
-    match removed {
+    let removed = engine.ask(|docker| async move { docker.remove_container(container, Some(options)).await });
+    match removed.await {
         Err(trouble) if trouble.status() == 404 => Ok(()),
         other => other.map_err(|trouble| engine.failure("remove a container", trouble)),
     }
 }
 
-/// Asks a container to stop, and kills it after its grace.
-pub(super) async fn stop(engine: &Engine, name: &str, options: StopContainerOptions) -> Result<(), RunnerError> {
-    let stopped = match engine.docker().await {
-        Ok(docker) => docker.stop_container(name, Some(options)).await.map_err(Trouble::from),
-        Err(trouble) => Err(trouble),
+/// Asks a container to stop, and kills it after its grace. The engine counts the grace, so that it ends
+/// even if this process does, and answers only then: the call may take that long, and is not repeated
+/// while it does, since a program may take a second signal as an order to drop everything.
+pub(super) async fn stop(engine: &Engine, container: &str, grace: Duration) -> Result<(), RunnerError> {
+    let options = StopContainerOptions {
+        t: Some(i32::try_from(grace.as_secs()).unwrap_or(i32::MAX)),
+        ..StopContainerOptions::default()
     };
-    match stopped {
+    let limit = grace + Duration::from_secs(TIMEOUT);
+    let stopped = engine.ask(|docker| async move {
+        docker
+            .with_timeout(limit)
+            .stop_container(container, Some(options))
+            .await
+    });
+    match stopped.await {
         Err(trouble) if trouble.status() == 404 => Ok(()),
         other => other.map_err(|trouble| engine.failure("stop a container", trouble)),
     }
 }
 
+/// Lets a paused container go on.
+pub(super) async fn unpause(engine: &Engine, container: &str) -> Result<(), RunnerError> {
+    let unpaused = engine.ask(|docker| async move { docker.unpause_container(container).await });
+    match unpaused.await {
+        Err(trouble) if trouble.status() == 404 => Ok(()),
+        other => other.map_err(|trouble| engine.failure("unpause a container", trouble)),
+    }
+}
+
 /// Connects a container to a further network.
-pub(super) async fn connect(engine: &Engine, name: &str, network: &FurtherNetwork) -> Result<(), RunnerError> {
+pub(super) async fn connect(engine: &Engine, container: &str, network: &FurtherNetwork) -> Result<(), RunnerError> {
     let endpoint = serde_json::from_value(serde_json::Value::Object(network.endpoint.clone()));
     let request = NetworkConnectRequest {
-        container: name.to_owned(),
+        container: container.to_owned(),
         endpoint_config: endpoint.ok(),
     };
-    let connected = match engine.docker().await {
-        Ok(docker) => docker
-            .connect_network(&network.name, request)
-            .await
-            .map_err(Trouble::from),
-        Err(trouble) => Err(trouble),
-    };
-    match connected {
+    let connected = engine.ask(|docker| async move { docker.connect_network(&network.name, request).await });
+    match connected.await {
         // An earlier call had its effect and lost its answer.
         Err(Trouble::Answer { message, .. }) if message.contains("already exists in network") => Ok(()),
         Err(Trouble::Answer { message, .. }) => Err(engine::refusal("start", &message)),
@@ -119,4 +129,10 @@ pub(super) fn created_only(found: &ContainerInspectResponse) -> bool {
         .state
         .as_ref()
         .is_some_and(|state| state.status == Some(ContainerStateStatusEnum::CREATED))
+}
+
+/// Whether a container has processes. One that is paused has; engines differ in whether they call it
+/// running.
+pub(super) fn runs(state: &ContainerState) -> bool {
+    state.running.unwrap_or(false) || state.paused.unwrap_or(false)
 }

@@ -15,14 +15,14 @@ use tokio::sync::OnceCell;
 use crate::RunnerError;
 
 /// Seconds until a call counts as unanswered. Creating a container can take long on a slow disk.
-const TIMEOUT: u64 = 120;
+pub(super) const TIMEOUT: u64 = 120;
 
 /// Sockets that are looked for when nothing names an engine; the first that exists is taken.
 const SOCKETS: [&str; 2] = ["/var/run/docker.sock", "/run/podman/podman.sock"];
 
 /// The engine's address, such as `unix:///var/run/docker.sock`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Address(String);
+pub(super) struct Address(pub(super) String);
 
 /// The directory of docker's own configuration.
 pub(super) fn config_directory(env: &dyn Fn(&str) -> Option<String>) -> Option<PathBuf> {
@@ -103,8 +103,8 @@ impl Engine {
         }
     }
 
-    /// The client. Each call of it makes a connection of its own, so that it outlives the engine's
-    /// restarts.
+    /// The client. Each call of it makes a connection of its own and names no version of the API, so that
+    /// it outlives the engine's restarts and upgrades.
     pub(super) async fn docker(&self) -> Result<&Docker, Trouble> {
         let connect = || async {
             let docker = match self.address.0.strip_prefix("unix://") {
@@ -114,6 +114,15 @@ impl Engine {
             docker.negotiate_version().await
         };
         self.docker.get_or_try_init(connect).await.map_err(Trouble::from)
+    }
+
+    /// Makes a call.
+    pub(super) async fn ask<T, F>(&self, call: impl FnOnce(Docker) -> F) -> Result<T, Trouble>
+    where
+        F: Future<Output = Result<T, Error>>,
+    {
+        let docker = self.docker().await?.clone();
+        Ok(call(docker).await?)
     }
 
     /// Refuses where no engine was ever seen and there is no socket: waiting would not end.
@@ -172,6 +181,13 @@ impl Trouble {
             Self::Away(_) => 0,
             Self::Answer { status, .. } => *status,
         }
+    }
+}
+
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let (Self::Away(message) | Self::Answer { message, .. }) = self;
+        f.write_str(message)
     }
 }
 

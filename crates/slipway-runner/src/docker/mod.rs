@@ -2,15 +2,18 @@
 //!
 //! A container is named by run and attempt and labelled with its item, so that it cannot start twice
 //! on one attempt and is found again by an agent that was killed. Beside the engine the agent keeps a
-//! directory per container: what it is called, that its start has begun, that it is to stop, and a copy
-//! of what it printed. A container that was removed by others is told by it from one that never was.
+//! directory per container: which one it is, that its start has begun, that it was asked to stop, and a
+//! copy of what it printed. A container that was removed by others is told by it from one that never
+//! was, and another one that has its name since is not taken for it.
 //!
 //! The target never restarts a container, never removes one whose outcome was not asked to be
 //! forgotten, and never touches one that lacks its labels.
 
 mod calls;
 mod credentials;
+mod ending;
 mod engine;
+mod launch;
 mod output;
 mod pull;
 mod relay;
@@ -20,33 +23,33 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerState};
-use bollard::query_parameters::{CreateContainerOptions, ListContainersOptions, StopContainerOptions};
+use bollard::query_parameters::ListContainersOptions;
 use serde::{Deserialize, Serialize};
 use slipway_model::Millis;
-use slipway_model::docker_options::{self, Lookup};
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::calls::{connect, created_only, identity, inspect, labels, patiently, remove, stop};
-use self::engine::{Engine, Trouble};
+use self::calls::{created_only, identity, inspect, labels, patiently, remove, runs};
+use self::engine::{Address, Engine};
 use self::output::{Follower, Progress};
 use self::relay::Relays;
-use self::request::Container;
 use crate::process::directory::{self, JobDirectory};
-use crate::{Exit, ExitCause, Found, Reply, Runner, RunnerError, Status, Watch, Workload, WorkloadId};
+use crate::{Exit, ExitCause, Found, Line, Listing, Reply, Runner, RunnerError, Status, Watch, Workload, WorkloadId};
 
 /// The name of the target in launch specs.
 pub const RESOURCE: &str = "local-container";
 
-/// What the container is called and whose it is. Written before it is created.
+/// Which container it is and whose. Written before it is created, and again once it has an id.
 const RECORD: &str = "container";
 /// Written before the start. Where it exists, a container that is gone has run.
 const BEGUN: &str = "begun";
-/// The outcome was acknowledged; what is left is to be removed.
+/// The outcome was acknowledged, or it is not to be started: what is left is to be removed.
 const DONE: &str = "done";
 
 /// How long a watcher waits for news before it lets its caller look by itself.
@@ -93,6 +96,8 @@ struct Inner {
     engine: Result<Arc<Engine>, String>,
     config: Option<PathBuf>,
     relays: Relays,
+    /// Whether the engine has told which containers there are.
+    listed: AtomicBool,
     live: Mutex<HashMap<WorkloadId, Arc<Live>>>,
 }
 
@@ -115,12 +120,25 @@ struct Record {
     /// Whether it has a terminal.
     #[serde(default)]
     tty: bool,
+    /// The engine's id of it, once it has one. A name may be somebody else's later.
+    #[serde(default)]
+    container: Option<String>,
+    /// The scope that it was created under. The agent's own changes with the server's address.
+    #[serde(default)]
+    scope: Option<String>,
 }
 
-/// When a container was asked to stop.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct StopRequest {
-    at: Millis,
+impl Record {
+    /// What the engine finds the container by.
+    fn reference(&self) -> &str {
+        self.container.as_deref().unwrap_or(&self.name)
+    }
+
+    /// Whether a container is the workload's own.
+    fn describes(&self, found: &ContainerInspectResponse) -> bool {
+        let scope = labels(found).and_then(|labels| labels.get(request::SCOPE));
+        identity(found).is_some_and(|(id, _)| id == self.id) && (self.scope.is_none() || self.scope.as_ref() == scope)
+    }
 }
 
 impl DockerRunner {
@@ -129,16 +147,19 @@ impl DockerRunner {
     pub fn new(options: DockerOptions) -> Self {
         let env = |name: &str| std::env::var(name).ok();
         let read = |path: &Path| serde_json::from_str(&fs::read_to_string(path).ok()?).ok();
-        let engine = engine::locate(&env, &read, &Path::exists)
-            .map(|address| Arc::new(Engine::new(address)))
-            .map_err(|error| error.to_string());
+        let address = engine::locate(&env, &read, &Path::exists).map_err(|error| error.to_string());
+        Self::at(options, address, engine::config_directory(&env))
+    }
+
+    fn at(options: DockerOptions, address: Result<Address, String>, config: Option<PathBuf>) -> Self {
         let relays = Relays::new(&options.server, options.directory.clone());
         Self {
             inner: Arc::new(Inner {
                 options,
                 relays,
-                engine,
-                config: engine::config_directory(&env),
+                engine: address.map(|address| Arc::new(Engine::new(address))),
+                config,
+                listed: AtomicBool::new(false),
                 live: Mutex::new(HashMap::new()),
             }),
         }
@@ -155,169 +176,10 @@ impl DockerRunner {
         JobDirectory::at(self.inner.options.directory.join(id.file_name()))
     }
 
-    /// What is asked of the engine for a workload.
-    fn container(&self, workload: &Workload) -> Result<Container, RunnerError> {
-        let lookup = Lookup {
-            env: &|name| std::env::var(name).ok(),
-            allowed_env: &self.inner.options.allowed_env,
-            file: &|path| fs::read_to_string(path).map_err(|error| format!("`{path}` cannot be read: {error}")),
-        };
-        let asked = docker_options::request(&workload.resource_args, &lookup).map_err(|error| {
-            let reason = match error {
-                docker_options::OptionError::Unknown { .. } => "unknown-option",
-                _ => "bad-option",
-            };
-            RunnerError::Refused {
-                reason,
-                message: error.to_string(),
-            }
-        })?;
-        request::compose(workload, asked, &self.inner.options.scope)
-    }
-
-    async fn launch_now(&self, workload: Workload) -> Result<(), RunnerError> {
-        let mut container = self.container(&workload)?;
-        let directory = self.directory(&workload.id);
-        let record = Record {
-            id: workload.id.clone(),
-            labels: workload.labels.clone(),
-            name: container.name.clone(),
-            tty: container.body.tty.unwrap_or(false),
-        };
-        make_directory(directory.path()).map_err(RunnerError::io("create", directory.path()))?;
-        write(&directory, RECORD, &record)?;
-        match self.create_and_start(&mut container, &record, &directory).await {
-            Ok(()) => {
-                self.live(&record)?;
-                Ok(())
-            }
-            Err(error) => {
-                // Refusals leave nothing behind; while the engine is away there is no other outcome.
-                let _ = fs::remove_dir_all(directory.path());
-                Err(error)
-            }
-        }
-    }
-
-    async fn create_and_start(
-        &self,
-        container: &mut Container,
-        record: &Record,
-        directory: &JobDirectory,
-    ) -> Result<(), RunnerError> {
-        let engine = self.engine()?;
-        let relays = &self.inner.relays;
-        let mut body = std::mem::take(&mut container.body);
-        while let Err(error) = relays.connect(engine, &mut body).await {
-            if !error.is_away() {
-                return Err(error);
-            }
-            tokio::time::sleep(AGAIN).await;
-        }
-        container.body = body;
-        let container = &*container;
-        let state = patiently("create a container", || self.create(engine, container, record)).await?;
-        if state == Created::Ran {
-            return write(directory, BEGUN, &());
-        }
-        slipway_failpoint::hit("docker", "created");
-        let begun = async {
-            for network in &container.networks {
-                patiently("connect a network", || connect(engine, &record.name, network)).await?;
-            }
-            write(directory, BEGUN, &())?;
-            self.start(engine, &record.name).await
-        };
-        if let Err(error) = begun.await {
-            let _ = patiently("remove a container", || remove(engine, &record.name, true)).await;
-            return Err(error);
-        }
-        slipway_failpoint::hit("docker", "started");
-        Ok(())
-    }
-
-    /// Creates the container, or takes over one of the same attempt.
-    async fn create(&self, engine: &Engine, container: &Container, record: &Record) -> Result<Created, RunnerError> {
-        let options = CreateContainerOptions {
-            name: Some(container.name.clone()),
-            platform: container.platform.clone().unwrap_or_default(),
-        };
-        let created = match engine.docker().await {
-            Ok(docker) => docker
-                .create_container(Some(options), container.body.clone())
-                .await
-                .map_err(Trouble::from),
-            Err(trouble) => Err(trouble),
-        };
-        match created {
-            Ok(created) => {
-                for warning in created.warnings {
-                    tracing::warn!(container = container.name, warning, "the engine warns");
-                }
-                Ok(Created::New)
-            }
-            Err(Trouble::Away(message)) => Err(engine.away(message)),
-            Err(Trouble::Answer { status: 409, message }) => {
-                let Some(found) = inspect(engine, &container.name).await? else {
-                    // Gone meanwhile: the name is free.
-                    return Err(engine.away(message));
-                };
-                if identity(&found).is_some_and(|(id, _)| id == record.id) && self.is_ours(&found) {
-                    return Ok(match created_only(&found) {
-                        true => Created::New,
-                        false => Created::Ran,
-                    });
-                }
-                Err(RunnerError::Refused {
-                    reason: "name-taken",
-                    message: format!(
-                        "a container named `{}` exists already and does not belong to this job; remove it (`docker rm \
-                         {0}`), or give the queue another `name`, or none",
-                        container.name
-                    ),
-                })
-            }
-            Err(Trouble::Answer { message, .. }) => Err(engine::refusal("create", &message)),
-        }
-    }
-
-    /// Starts a container exactly once. A start whose answer was lost is looked after, not repeated.
-    async fn start(&self, engine: &Engine, name: &str) -> Result<(), RunnerError> {
-        loop {
-            let started = match engine.docker().await {
-                Ok(docker) => docker.start_container(name, None).await.map_err(Trouble::from),
-                Err(trouble) => Err(trouble),
-            };
-            match started {
-                Ok(()) => return Ok(()),
-                Err(Trouble::Answer { message, .. }) => return Err(engine::refusal("start", &message)),
-                Err(Trouble::Away(message)) => {
-                    tracing::warn!(
-                        container = name,
-                        message,
-                        "the answer to a start was lost; looking what became of it"
-                    );
-                }
-            }
-            let mut unheard_since: Option<Instant> = None;
-            loop {
-                match inspect(engine, name).await {
-                    Ok(Some(found)) if created_only(&found) => {
-                        if unheard_since.get_or_insert_with(Instant::now).elapsed() >= UNHEARD {
-                            break;
-                        }
-                    }
-                    Ok(_) => return Ok(()),
-                    Err(error) if error.is_away() => unheard_since = None,
-                    Err(error) => return Err(error),
-                }
-                tokio::time::sleep(AGAIN).await;
-            }
-        }
-    }
-
-    fn is_ours(&self, found: &ContainerInspectResponse) -> bool {
-        labels(found).is_some_and(|labels| labels.get(request::SCOPE) == Some(&self.inner.options.scope))
+    /// The workload's container. Nothing else passes for it, whatever has its name.
+    async fn find(&self, engine: &Engine, record: &Record) -> Result<Option<ContainerInspectResponse>, RunnerError> {
+        let found = inspect(engine, record.reference()).await?;
+        Ok(found.filter(|found| record.describes(found)))
     }
 
     fn record(&self, id: &WorkloadId) -> Result<Option<Record>, RunnerError> {
@@ -336,7 +198,7 @@ impl DockerRunner {
             let follower = Follower {
                 engine,
                 directory: self.directory(&record.id),
-                container: record.name.clone(),
+                container: record.reference().to_owned(),
                 tty: record.tty,
                 limit: self.inner.options.output_limit,
                 progress: sender,
@@ -350,49 +212,68 @@ impl DockerRunner {
         Ok(Arc::clone(known))
     }
 
+    /// What this process knows of a container that it follows.
+    fn known(&self, id: &WorkloadId) -> Option<Arc<Live>> {
+        let live = self.inner.live.lock().unwrap_or_else(PoisonError::into_inner);
+        live.get(id).cloned()
+    }
+
     async fn status_now(&self, id: &WorkloadId) -> Result<Status, RunnerError> {
-        let Some(record) = self.record(id)? else {
-            return Ok(Status::Absent);
+        let Some(mut record) = self.record(id)? else {
+            return self.status_of_unknown(id).await;
         };
         let engine = self.engine()?;
-        let known = {
-            let live = self.inner.live.lock().unwrap_or_else(PoisonError::into_inner);
-            live.get(id).cloned()
-        };
-        if let Some(known) = known
+        if let Some(known) = self.known(id)
             && known.progress.borrow().following
             && let Some((seen, since)) = *known.seen.lock().unwrap_or_else(PoisonError::into_inner)
             && seen.elapsed() < TRUST
         {
             return Ok(Status::Running { since });
         }
-        let Some(found) = inspect(engine, &record.name).await?.filter(|found| self.is_ours(found)) else {
+        let Some(found) = self.find(engine, &record).await? else {
             return Ok(self.gone(&record));
         };
+        if record.container.is_none() {
+            record.container.clone_from(&found.id);
+            write(&self.directory(id), RECORD, &record)?;
+        }
         if created_only(&found) {
             return self.withdraw(engine, &record).await;
         }
         let live = self.live(&record)?;
         let state = found.state.unwrap_or_default();
         let since = state.started_at.as_deref().and_then(millis).unwrap_or(0);
-        if state.running.unwrap_or(false) {
+        if runs(&state) {
             *live.seen.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), since));
             return Ok(Status::Running { since });
         }
         let mut progress = live.progress.clone();
         let complete = tokio::time::timeout(OUTPUT_LIMIT, progress.wait_for(|progress| progress.complete));
         if complete.await.is_err() {
+            if progress.borrow().away {
+                // The end may hold what the outcome is about, and the engine still has it.
+                return Err(engine.away("the container has ended, and the end of its output is still there".to_owned()));
+            }
             tracing::warn!(workload = %id, "the container has ended, and the end of its output does not come");
         }
         let dropped = progress.borrow().dropped;
-        Ok(Status::Exited(self.exit(&record, &state, since, dropped)?))
+        Ok(Status::Exited(self.exit(&record, &state, since, dropped)))
     }
 
     /// A container that was created and not started by a process that is gone is taken back: it must
     /// not start once its item was given away.
     async fn withdraw(&self, engine: &Engine, record: &Record) -> Result<Status, RunnerError> {
-        match remove(engine, &record.name, false).await {
-            Ok(()) => Ok(Status::Absent),
+        match remove(engine, record.reference(), false).await {
+            Ok(()) => {
+                // That it is gone does not mean that it ran.
+                let begun = self.directory(&record.id).file(BEGUN);
+                match fs::remove_file(&begun) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                        Err(RunnerError::io("remove", &begun)(error))
+                    }
+                    _ => Ok(Status::Absent),
+                }
+            }
             // It runs after all: the start had been on its way.
             Err(RunnerError::Refused { .. }) => Ok(Status::Starting),
             Err(error) => Err(error),
@@ -414,55 +295,76 @@ impl DockerRunner {
         }
     }
 
-    fn exit(&self, record: &Record, state: &ContainerState, since: Millis, dropped: u64) -> Result<Exit, RunnerError> {
-        let directory = self.directory(&record.id);
-        let stop: Option<StopRequest> = directory
-            .read(directory::STOP)
-            .map_err(RunnerError::io("read", directory.file(directory::STOP)))?;
-        let ended_at = state.finished_at.as_deref().and_then(millis).unwrap_or(since);
-        Ok(Exit {
+    fn exit(&self, record: &Record, state: &ContainerState, since: Millis, dropped: u64) -> Exit {
+        Exit {
             cause: cause(state),
-            stopped: stop.is_some_and(|stop| stop.at <= ended_at),
+            stopped: self.directory(&record.id).has(directory::STOP),
             started_at: since,
-            ended_at,
+            ended_at: state.finished_at.as_deref().and_then(millis).unwrap_or(since),
             output_dropped: dropped,
+        }
+    }
+
+    async fn list_now(&self) -> Result<Listing, RunnerError> {
+        self.inner.relays.reopen().await;
+        let mut found = Vec::new();
+        for record in self.records()? {
+            if self.directory(&record.id).has(DONE) {
+                self.clear_later(record);
+            } else {
+                found.push(record);
+            }
+        }
+        let complete = match self.engine() {
+            Ok(engine) => match self.adopt(engine).await {
+                Ok(adopted) => {
+                    found.extend(adopted);
+                    true
+                }
+                // A machine without an engine has no containers.
+                Err(_) if engine.require().is_err() => true,
+                Err(error) => {
+                    tracing::warn!(%error, "containers are looked at when the engine answers");
+                    false
+                }
+            },
+            Err(_) => true,
+        };
+        let found = found.into_iter().map(|Record { id, labels, .. }| Found { id, labels });
+        Ok(Listing {
+            found: found.collect(),
+            complete,
         })
     }
 
-    async fn list_now(&self) -> Result<Vec<Found>, RunnerError> {
-        let mut found: BTreeMap<WorkloadId, BTreeMap<String, String>> = BTreeMap::new();
-        self.inner.relays.reopen().await;
-        for record in self.records()? {
+    /// Makes records of containers that have none: the agent's own directory was lost.
+    async fn adopt(&self, engine: &Engine) -> Result<Vec<Record>, RunnerError> {
+        let mut adopted = Vec::new();
+        for record in self.labelled(engine).await? {
             let directory = self.directory(&record.id);
-            if directory.has(DONE) {
-                self.clear_later(record);
-            } else {
-                found.insert(record.id, record.labels);
+            if directory.has(DONE) || directory.has(RECORD) {
+                continue;
             }
+            make_directory(directory.path()).map_err(RunnerError::io("create", directory.path()))?;
+            write(&directory, RECORD, &record)?;
+            write(&directory, BEGUN, &())?;
+            adopted.push(record);
         }
-        let Ok(engine) = self.engine() else {
-            return Ok(found.into_iter().map(|(id, labels)| Found { id, labels }).collect());
+        self.inner.listed.store(true, Ordering::Relaxed);
+        Ok(adopted)
+    }
+
+    /// The status of a workload of which nothing is recorded. It is absent once the engine was asked.
+    async fn status_of_unknown(&self, id: &WorkloadId) -> Result<Status, RunnerError> {
+        let engine = match self.engine() {
+            Ok(engine) if !self.inner.listed.load(Ordering::Relaxed) && engine.require().is_ok() => engine,
+            _ => return Ok(Status::Absent),
         };
-        match self.labelled(engine).await {
-            Ok(containers) => {
-                for record in containers {
-                    if self.directory(&record.id).has(DONE) || found.contains_key(&record.id) {
-                        continue;
-                    }
-                    // The agent's own directory was lost.
-                    let directory = self.directory(&record.id);
-                    make_directory(directory.path()).map_err(RunnerError::io("create", directory.path()))?;
-                    write(&directory, RECORD, &record)?;
-                    write(&directory, BEGUN, &())?;
-                    found.insert(record.id, record.labels);
-                }
-            }
-            Err(error) if !found.is_empty() => {
-                tracing::warn!(%error, "containers are looked at when the engine answers");
-            }
-            Err(error) => tracing::debug!(%error, "no engine, and no container is known"),
+        self.adopt(engine).await?;
+        match self.record(id)? {
+            Some(_) => Box::pin(self.status_now(id)).await,
+            None => Ok(Status::Absent),
         }
-        Ok(found.into_iter().map(|(id, labels)| Found { id, labels }).collect())
     }
 
     fn records(&self) -> Result<Vec<Record>, RunnerError> {
@@ -500,103 +402,31 @@ impl DockerRunner {
             )])),
             ..ListContainersOptions::default()
         };
-        let listed = match engine.docker().await {
-            Ok(docker) => docker.list_containers(Some(options)).await.map_err(Trouble::from),
-            Err(trouble) => Err(trouble),
-        };
+        let listed = engine.ask(|docker| async move { docker.list_containers(Some(options)).await });
+        let listed = listed
+            .await
+            .map_err(|trouble| engine.failure("list containers", trouble))?;
         let mut records = Vec::new();
-        for summary in listed.map_err(|trouble| engine.failure("list containers", trouble))? {
+        for summary in listed {
             let name = summary.names.unwrap_or_default().into_iter().next();
             let identity = summary.labels.as_ref().and_then(request::identify);
-            let (Some(name), Some((id, labels))) = (name, identity) else {
+            let (Some(name), Some(container), Some((id, labels))) = (name, summary.id, identity) else {
                 continue;
             };
-            let name = name.trim_start_matches('/').to_owned();
-            let tty = inspect(engine, &name)
+            let tty = inspect(engine, &container)
                 .await?
                 .and_then(|found| found.config?.tty)
                 .unwrap_or(false);
-            records.push(Record { id, labels, name, tty });
-        }
-        Ok(records)
-    }
-
-    fn stop_now(&self, id: &WorkloadId, grace: Duration) -> Result<(), RunnerError> {
-        let Some(record) = self.record(id)? else {
-            return Ok(());
-        };
-        let directory = self.directory(id);
-        if !directory.has(directory::STOP) {
-            write(&directory, directory::STOP, &StopRequest { at: now() })?;
-        }
-        let engine = Arc::clone(self.engine()?);
-        // The engine itself counts the grace, so that it ends even if this process does.
-        let options = StopContainerOptions {
-            t: Some(i32::try_from(grace.as_secs()).unwrap_or(i32::MAX)),
-            ..StopContainerOptions::default()
-        };
-        tokio::spawn(async move {
-            let stop = || stop(&engine, &record.name, options.clone());
-            if let Err(error) = patiently("stop a container", stop).await {
-                tracing::warn!(container = record.name, %error, "the engine did not stop a container");
-            }
-        });
-        Ok(())
-    }
-
-    async fn remove_now(&self, id: &WorkloadId) -> Result<(), RunnerError> {
-        let Some(record) = self.record(id)? else {
-            return Ok(());
-        };
-        let engine = self.engine()?;
-        if let Some(found) = inspect(engine, &record.name).await.ok().flatten()
-            && self.is_ours(&found)
-            && found.state.and_then(|state| state.running).unwrap_or(false)
-        {
-            return Err(RunnerError::Refused {
-                reason: "still-running",
-                message: format!("{id} still runs; stop it before it is removed"),
+            records.push(Record {
+                id,
+                labels,
+                name: name.trim_start_matches('/').to_owned(),
+                tty,
+                container: Some(container),
+                scope: Some(self.inner.options.scope.clone()),
             });
         }
-        write(&self.directory(id), DONE, &())?;
-        {
-            let mut live = self.inner.live.lock().unwrap_or_else(PoisonError::into_inner);
-            live.remove(id);
-        }
-        match self.clear(&record).await {
-            Err(error) if error.is_away() => {
-                self.clear_later(record);
-                Ok(())
-            }
-            other => other,
-        }
-    }
-
-    /// Removes what is left of a container whose outcome was acknowledged.
-    async fn clear(&self, record: &Record) -> Result<(), RunnerError> {
-        let engine = self.engine()?;
-        if let Some(found) = inspect(engine, &record.name).await?
-            && self.is_ours(&found)
-            && identity(&found).is_some_and(|(id, _)| id == record.id)
-        {
-            remove(engine, &record.name, true).await?;
-        }
-        let directory = self.directory(&record.id);
-        fs::remove_dir_all(directory.path()).map_err(RunnerError::io("remove", directory.path()))
-    }
-
-    /// As [`Self::clear`], once the engine answers.
-    fn clear_later(&self, record: Record) {
-        let runner = self.clone();
-        tokio::spawn(async move {
-            while let Err(error) = runner.clear(&record).await {
-                if !error.is_away() {
-                    tracing::warn!(container = record.name, %error, "could not be removed");
-                    return;
-                }
-                tokio::time::sleep(AGAIN * 5).await;
-            }
-        });
+        Ok(records)
     }
 }
 
@@ -608,32 +438,32 @@ impl Runner for DockerRunner {
     fn check(&self) -> Reply<'_, Result<(), RunnerError>> {
         Box::pin(async {
             let engine = self.engine()?;
-            match engine.docker().await {
-                Ok(docker) => docker.ping().await.map(drop).map_err(Trouble::from),
-                Err(trouble) => Err(trouble),
-            }
-            .map_err(|trouble| engine.failure("answer", trouble))
+            let answer = engine.ask(|docker| async move { docker.ping().await });
+            answer
+                .await
+                .map(drop)
+                .map_err(|trouble| engine.failure("answer", trouble))
         })
     }
 
-    fn prepare<'a>(&'a self, workload: &'a Workload) -> Reply<'a, Result<(), RunnerError>> {
+    fn prepare<'a>(&'a self, workload: &'a Workload, line: &'a Line) -> Reply<'a, Result<(), RunnerError>> {
         Box::pin(async move {
             let container = self.container(workload)?;
             let engine = self.engine()?;
             engine.require()?;
             let credentials = credentials::find(self.inner.config.as_deref(), &container.image).await;
-            patiently("pull an image", || {
-                pull::ensure(engine, &container, credentials.clone())
+            patiently(line, "pull an image", || {
+                pull::ensure(engine, &container, credentials.clone(), line)
             })
             .await
         })
     }
 
-    fn launch(&self, workload: Workload) -> Reply<'_, Result<(), RunnerError>> {
-        Box::pin(self.launch_now(workload))
+    fn launch<'a>(&'a self, workload: Workload, line: &'a Line) -> Reply<'a, Result<(), RunnerError>> {
+        Box::pin(self.launch_now(workload, line))
     }
 
-    fn list(&self) -> Reply<'_, Result<Vec<Found>, RunnerError>> {
+    fn list(&self) -> Reply<'_, Result<Listing, RunnerError>> {
         Box::pin(self.list_now())
     }
 
@@ -642,15 +472,15 @@ impl Runner for DockerRunner {
     }
 
     fn watch(&self, id: &WorkloadId) -> Box<dyn Watch> {
-        let record = self.record(id).ok().flatten();
-        let live = record.and_then(|record| self.live(&record).ok());
         Box::new(ProgressWatch {
-            progress: live.map(|live| live.progress.clone()),
+            runner: self.clone(),
+            id: id.clone(),
+            progress: None,
         })
     }
 
-    fn stop<'a>(&'a self, id: &'a WorkloadId, grace: Duration) -> Reply<'a, Result<(), RunnerError>> {
-        Box::pin(async move { self.stop_now(id, grace) })
+    fn stop<'a>(&'a self, id: &'a WorkloadId, grace: Duration, line: &'a Line) -> Reply<'a, Result<(), RunnerError>> {
+        Box::pin(async move { self.stop_now(id, grace, line) })
     }
 
     fn output<'a>(&'a self, id: &'a WorkloadId, offset: u64, limit: usize) -> Reply<'a, Result<Vec<u8>, RunnerError>> {
@@ -664,12 +494,17 @@ impl Runner for DockerRunner {
 
 /// Wakes when a container printed or ended.
 struct ProgressWatch {
+    runner: DockerRunner,
+    id: WorkloadId,
     progress: Option<watch::Receiver<Progress>>,
 }
 
 impl Watch for ProgressWatch {
     fn changed(&mut self) -> Reply<'_, ()> {
         Box::pin(async {
+            if self.progress.is_none() {
+                self.progress = self.runner.known(&self.id).map(|live| live.progress.clone());
+            }
             if let Some(progress) = &mut self.progress {
                 match tokio::time::timeout(WATCH_LIMIT, progress.changed()).await {
                     Ok(Err(_)) => self.progress = None,
@@ -679,15 +514,6 @@ impl Watch for ProgressWatch {
             tokio::time::sleep(WATCH_LIMIT).await;
         })
     }
-}
-
-/// What creating a container came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Created {
-    /// It is there and has not been started.
-    New,
-    /// It was there already, and has been started.
-    Ran,
 }
 
 /// How a container ended. Engines report a signal as shells do.
@@ -722,41 +548,5 @@ fn millis(time: &str) -> Option<Millis> {
     Some(chrono::DateTime::parse_from_rfc3339(time).ok()?.timestamp_millis())
 }
 
-fn now() -> Millis {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |elapsed| {
-        Millis::try_from(elapsed.as_millis()).unwrap_or(Millis::MAX)
-    })
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_end_is_a_code_a_signal_or_a_lack_of_memory() {
-        let state = |code: i64, oom: bool, error: &str| ContainerState {
-            exit_code: Some(code),
-            oom_killed: Some(oom),
-            error: Some(error.to_owned()),
-            ..ContainerState::default()
-        };
-        for (state, expected) in [
-            (state(0, false, ""), ExitCause::Code(0)),
-            (state(3, false, ""), ExitCause::Code(3)),
-            (state(127, false, ""), ExitCause::Code(127)),
-            (state(137, false, ""), ExitCause::Signal(9)),
-            (state(143, false, ""), ExitCause::Signal(15)),
-            (state(137, true, ""), ExitCause::OutOfMemory),
-            (state(0, true, ""), ExitCause::Code(0)),
-            (state(1, true, ""), ExitCause::Code(1)),
-            (state(255, false, ""), ExitCause::Code(255)),
-            (
-                state(127, false, "no program"),
-                ExitCause::NotStarted("no program".to_owned()),
-            ),
-        ] {
-            assert_eq!(cause(&state), expected);
-        }
-    }
-}
+mod tests;

@@ -18,6 +18,8 @@ use futures::StreamExt as _;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use super::AGAIN;
+use super::calls::runs;
 use super::engine::{Engine, Trouble};
 use crate::process::directory::{self, JobDirectory};
 
@@ -36,8 +38,8 @@ const SAVE_EVERY: u64 = 1 << 20;
 /// Entries from which a log is long.
 const LONG: u64 = 50_000;
 
-/// Waits between attempts to reach an engine.
-const AGAIN: Duration = Duration::from_secs(1);
+/// The longest wait before an engine that did not give the log is asked again.
+const LONGEST: Duration = Duration::from_secs(10);
 
 /// How far a file has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +66,8 @@ pub(super) struct Progress {
     pub(super) following: bool,
     /// Whether there will be no more.
     pub(super) complete: bool,
+    /// Whether the engine does not answer, so that there is more to come.
+    pub(super) away: bool,
     /// Bytes that were not kept.
     pub(super) dropped: u64,
 }
@@ -83,32 +87,33 @@ pub(super) struct Follower {
 impl Follower {
     /// Follows until the container has ended and all of its output is in the file.
     pub(super) async fn run(self) {
-        let mut said = false;
+        let (mut wait, mut said) = (AGAIN, None);
         loop {
-            match self.follow().await {
+            let revision = self.progress.borrow().revision;
+            let failure = match self.follow().await {
                 Ok(()) => break,
-                Err(Failure::Engine(Trouble::Answer { status: 404, .. })) => break,
-                Err(Failure::Engine(Trouble::Answer { message, .. })) => {
-                    tracing::warn!(
-                        container = self.container,
-                        message,
-                        "the engine does not give the container's output"
-                    );
-                    break;
+                Err(failure) => failure,
+            };
+            if failure.is_final() {
+                if !failure.is_missing() {
+                    tracing::warn!(container = self.container, %failure, "there is no output to show");
                 }
-                Err(Failure::Engine(Trouble::Away(message))) => {
-                    if !std::mem::replace(&mut said, true) {
-                        tracing::warn!(container = self.container, message, "output waits for the engine");
-                    }
-                }
-                Err(Failure::File(error)) => {
-                    if !std::mem::replace(&mut said, true) {
-                        tracing::error!(container = self.container, %error, "output cannot be kept; trying again");
-                    }
-                }
+                break;
             }
-            self.progress.send_modify(|progress| progress.following = false);
-            tokio::time::sleep(AGAIN).await;
+            let message = failure.to_string();
+            if said.as_ref() != Some(&message) {
+                tracing::warn!(container = self.container, %failure, "output waits");
+                said = Some(message);
+            }
+            let away = matches!(failure, Failure::Engine(Trouble::Away(_)));
+            self.progress.send_modify(|progress| {
+                progress.following = false;
+                progress.away = away;
+            });
+            let moved = self.progress.borrow().revision != revision;
+            wait = if moved || away { AGAIN } else { wait };
+            tokio::time::sleep(wait).await;
+            wait = (wait * 2).min(LONGEST);
         }
         self.progress.send_modify(|progress| {
             progress.following = false;
@@ -200,13 +205,12 @@ impl Follower {
 
     /// The stream ends with the container, and with the engine.
     async fn ended(&self) -> Result<(), Failure> {
-        let docker = self.engine.docker().await?;
-        let found = docker
-            .inspect_container(&self.container, None)
-            .await
-            .map_err(Trouble::from)?;
-        if found.state.and_then(|state| state.running).unwrap_or(false) {
-            return Err(Trouble::Away("the log broke off".to_owned()).into());
+        let container = self.container.as_str();
+        let found = self
+            .engine
+            .ask(|docker| async move { docker.inspect_container(container, None).await });
+        if found.await?.state.is_some_and(|state| runs(&state)) {
+            return Err(Failure::BrokeOff);
         }
         Ok(())
     }
@@ -230,10 +234,17 @@ impl Follower {
             return Ok(());
         }
         let room = usize::try_from(self.limit.saturating_sub(position.length)).unwrap_or(usize::MAX);
-        let kept = &bytes[..bytes.len().min(room)];
+        let (kept, beyond) = bytes.split_at(bytes.len().min(room));
         file.write_all(kept)?;
         position.length += kept.len() as u64;
-        position.dropped += (bytes.len() - kept.len()) as u64;
+        if !beyond.is_empty() {
+            if position.dropped == 0 {
+                let cut = directory::cut(self.limit);
+                file.write_all(cut.as_bytes())?;
+                position.length += cut.len() as u64;
+            }
+            position.dropped += beyond.len() as u64;
+        }
         self.progress.send_modify(|progress| {
             progress.revision += 1;
             progress.dropped = position.dropped;
@@ -250,10 +261,34 @@ impl Follower {
 }
 
 /// Why following broke off.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Failure {
+    #[error("the engine does not give it: {0}")]
     Engine(Trouble),
+    #[error("the engine broke it off, and the container runs")]
+    BrokeOff,
+    #[error("it cannot be kept: {0}")]
     File(io::Error),
+}
+
+impl Failure {
+    fn is_missing(&self) -> bool {
+        matches!(self, Self::Engine(trouble) if trouble.status() == 404)
+    }
+
+    /// Whether asking again would bring the same answer. Engines fail now and then, and refuse what they
+    /// cannot do: a driver of logs that nobody can read.
+    fn is_final(&self) -> bool {
+        match self {
+            Self::Engine(Trouble::Answer { status, message }) => {
+                let driver = ["logging driver", "log driver"]
+                    .iter()
+                    .any(|words| message.contains(words));
+                driver || (400..500).contains(status) || *status == 501
+            }
+            _ => false,
+        }
+    }
 }
 
 impl From<Trouble> for Failure {

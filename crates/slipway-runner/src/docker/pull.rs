@@ -3,20 +3,24 @@
 //! By default an image that came from a registry is asked for again, since its tag may have moved, and
 //! a copy serves if that fails; an image that was made on the engine's machine is taken as it is.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
 use bollard::models::CreateImageInfo;
 use bollard::query_parameters::CreateImageOptions;
 use futures::StreamExt as _;
 use slipway_model::docker_options::Pull;
+use tokio::time::Instant;
 
 use super::engine::{Engine, Trouble};
 use super::request::{Container, split_reference};
-use crate::RunnerError;
+use crate::{Line, RunnerError};
 
-/// How often progress is logged.
-const PROGRESS: Duration = Duration::from_secs(10);
+/// How often progress is told.
+const PROGRESS: Duration = Duration::from_secs(5);
+
+/// How often it is logged, counted in these.
+const LOGGED: u32 = 6;
 
 /// Waits before a registry that did not answer is asked again.
 const AGAIN: [Duration; 2] = [Duration::from_secs(2), Duration::from_secs(8)];
@@ -47,6 +51,7 @@ pub(super) async fn ensure(
     engine: &Engine,
     container: &Container,
     credentials: Option<DockerCredentials>,
+    line: &Line,
 ) -> Result<(), RunnerError> {
     let image = &container.image;
     let copy = copy_of(engine, image).await?;
@@ -56,7 +61,7 @@ pub(super) async fn ensure(
     }
     let mut waits = AGAIN.iter();
     loop {
-        let error = match pull(engine, container, credentials.clone()).await {
+        let error = match pull(engine, container, credentials.clone(), line).await {
             Ok(()) => return Ok(()),
             Err(Trouble::Away(message)) => return Err(engine.away(message)),
             Err(Trouble::Answer { message, .. }) => refusal(image, credentials.is_some(), &message),
@@ -68,6 +73,7 @@ pub(super) async fn ensure(
         match waits.next() {
             Some(wait) if error.reason() == "registry-unreachable" => {
                 tracing::warn!(image, %error, "trying again");
+                line.waits("image-pull", format!("{error}; trying again"));
                 tokio::time::sleep(*wait).await;
             }
             _ => return Err(error),
@@ -76,11 +82,10 @@ pub(super) async fn ensure(
 }
 
 async fn copy_of(engine: &Engine, image: &str) -> Result<Copy, RunnerError> {
-    let inspected = match engine.docker().await {
-        Ok(docker) => docker.inspect_image(image).await.map_err(Trouble::from),
-        Err(trouble) => Err(trouble),
-    };
-    match inspected {
+    match engine
+        .ask(|docker| async move { docker.inspect_image(image).await })
+        .await
+    {
         Ok(found) if found.repo_digests.as_ref().is_some_and(|digests| !digests.is_empty()) => Ok(Copy::Pulled),
         Ok(_) => Ok(Copy::Local),
         Err(trouble) if trouble.status() == 404 => Ok(Copy::None),
@@ -88,8 +93,14 @@ async fn copy_of(engine: &Engine, image: &str) -> Result<Copy, RunnerError> {
     }
 }
 
-async fn pull(engine: &Engine, container: &Container, credentials: Option<DockerCredentials>) -> Result<(), Trouble> {
-    let (name, tag) = split_reference(&container.image);
+async fn pull(
+    engine: &Engine,
+    container: &Container,
+    credentials: Option<DockerCredentials>,
+    line: &Line,
+) -> Result<(), Trouble> {
+    let image = &container.image;
+    let (name, tag) = split_reference(image);
     let options = CreateImageOptions {
         from_image: Some(name.to_owned()),
         tag: Some(tag.to_owned()),
@@ -97,18 +108,32 @@ async fn pull(engine: &Engine, container: &Container, credentials: Option<Docker
         ..CreateImageOptions::default()
     };
     let began = Instant::now();
-    tracing::info!(image = container.image, "pulling");
+    tracing::info!(image, "pulling");
     let mut progress = Progress::default();
-    let mut said = Instant::now();
+    let mut told = 0;
+    let mut due = began + PROGRESS;
     let mut stream = std::pin::pin!(engine.docker().await?.create_image(Some(options), None, credentials));
-    while let Some(news) = stream.next().await {
-        progress.take(news?);
-        if said.elapsed() >= PROGRESS {
-            said = Instant::now();
-            tracing::info!(image = container.image, "pulling: {progress}");
+    loop {
+        // A registry that hangs says nothing, and somebody waits.
+        match tokio::time::timeout_at(due, stream.next()).await {
+            Ok(Some(news)) => progress.take(news?),
+            Ok(None) => break,
+            Err(_) => {
+                due = Instant::now() + PROGRESS;
+                told += 1;
+                let seconds = began.elapsed().as_secs();
+                line.waits(
+                    "image-pull",
+                    format!("the image `{image}` is being pulled, for {seconds} s: {progress}"),
+                );
+                if told % LOGGED == 1 {
+                    tracing::info!(image, seconds, "pulling: {progress}");
+                }
+            }
         }
     }
-    tracing::info!(image = container.image, seconds = began.elapsed().as_secs(), "pulled");
+    tracing::info!(image, seconds = began.elapsed().as_secs(), "pulled");
+    line.goes_on();
     Ok(())
 }
 
@@ -138,7 +163,11 @@ impl std::fmt::Display for Progress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let sum = |part: fn(&(i64, i64)) -> i64| self.layers.values().map(part).sum::<i64>() / (1 << 20);
         let (current, total) = (sum(|layer| layer.0), sum(|layer| layer.1));
-        write!(f, "{} layers ready, {current} of {total} MiB downloaded", self.done)
+        write!(f, "{} layers ready, {current} of {total} MiB downloaded", self.done)?;
+        match 100 * current {
+            _ if total <= 0 => Ok(()),
+            part => write!(f, " ({} %)", part / total),
+        }
     }
 }
 

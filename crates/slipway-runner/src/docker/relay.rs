@@ -154,25 +154,29 @@ impl Relays {
     }
 
     /// Changes a container that is about to be created so that it reaches the server.
-    pub(super) async fn connect(&self, engine: &Engine, body: &mut ContainerCreateBody) -> Result<(), RunnerError> {
-        let Some(server) = &self.server else { return Ok(()) };
+    pub(super) async fn connect(
+        &self,
+        engine: &Engine,
+        mut body: ContainerCreateBody,
+    ) -> Result<ContainerCreateBody, RunnerError> {
+        let Some(server) = &self.server else { return Ok(body) };
         let told = body
             .env
             .iter()
             .flatten()
             .find_map(|entry| entry.strip_prefix("WANDB_BASE_URL="));
         let Some(told) = told.filter(|url| Loopback::parse(url).as_ref() == Some(server)) else {
-            return Ok(());
+            return Ok(body);
         };
         let told = told.trim_end_matches('/').to_owned();
         let host = body.host_config.get_or_insert_default();
         let mode = host.network_mode.clone().unwrap_or_default();
         if mode == "host" {
-            return Ok(());
+            return Ok(body);
         }
         if mode == "none" {
             tracing::warn!("the queue's `network` is `none`: the job does not reach the server");
-            return Ok(());
+            return Ok(body);
         }
         let networks = match mode.as_str() {
             // What docker and podman call the network of containers that name none.
@@ -210,7 +214,7 @@ impl Relays {
             // Links are for people, who are not in the container.
             env.push(format!("{APP_URL}={told}"));
         }
-        Ok(())
+        Ok(body)
     }
 
     /// The port of a network's relay, which is opened if it is not; none if this machine does not have
@@ -245,11 +249,8 @@ impl Relays {
 
 /// Looks a network up; none if its containers are not on a bridge of the engine's machine.
 async fn bridge(engine: &Engine, network: &str) -> Result<Option<Bridge>, RunnerError> {
-    let found = match engine.docker().await {
-        Ok(docker) => docker.inspect_network(network, None).await.map_err(Trouble::from),
-        Err(trouble) => Err(trouble),
-    };
-    match found {
+    let found = engine.ask(|docker| async move { docker.inspect_network(network, None).await });
+    match found.await {
         Ok(found) => Ok(bridge_of(&found)),
         // A network that is missing is reported when the container starts.
         Err(Trouble::Answer { status: 404, .. }) => Ok(None),

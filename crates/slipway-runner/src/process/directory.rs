@@ -212,6 +212,11 @@ pub(crate) fn open_pipe(path: &Path, keep: bool) -> io::Result<File> {
         .open(path)
 }
 
+/// What ends an output of which no more is kept.
+pub(crate) fn cut(limit: u64) -> String {
+    format!("\n[slipway] the output limit of {limit} bytes is reached; what follows is not kept\n")
+}
+
 /// Makes the entries of a directory durable.
 pub(crate) fn sync(path: &Path) -> io::Result<()> {
     File::open(path)?.sync_all()

@@ -27,7 +27,7 @@ use tokio::net::unix::pipe;
 use self::directory::JobDirectory;
 pub use self::environment::INHERITED;
 use self::record::{Spec, Started, StopRequest};
-use crate::{Exit, Found, Reply, Runner, RunnerError, Status, Watch, Workload, WorkloadId};
+use crate::{Exit, Found, Line, Listing, Reply, Runner, RunnerError, Status, Watch, Workload, WorkloadId};
 
 /// The name of the target in launch specs.
 pub const RESOURCE: &str = "local-process";
@@ -307,14 +307,21 @@ impl Runner for ProcessRunner {
         })
     }
 
-    fn launch(&self, workload: Workload) -> Reply<'_, Result<(), RunnerError>> {
+    fn launch<'a>(&'a self, workload: Workload, line: &'a Line) -> Reply<'a, Result<(), RunnerError>> {
         let runner = self.clone();
-        Box::pin(async move { blocking(move || runner.launch_now(&workload)).await })
+        Box::pin(async move {
+            line.wanted()?;
+            blocking(move || runner.launch_now(&workload)).await
+        })
     }
 
-    fn list(&self) -> Reply<'_, Result<Vec<Found>, RunnerError>> {
+    fn list(&self) -> Reply<'_, Result<Listing, RunnerError>> {
         let runner = self.clone();
-        Box::pin(async move { blocking(move || runner.list_now()).await })
+        Box::pin(async move {
+            let found = blocking(move || runner.list_now()).await?;
+            let complete = true;
+            Ok(Listing { found, complete })
+        })
     }
 
     fn status<'a>(&'a self, id: &'a WorkloadId) -> Reply<'a, Result<Status, RunnerError>> {
@@ -328,7 +335,7 @@ impl Runner for ProcessRunner {
         })
     }
 
-    fn stop<'a>(&'a self, id: &'a WorkloadId, grace: Duration) -> Reply<'a, Result<(), RunnerError>> {
+    fn stop<'a>(&'a self, id: &'a WorkloadId, grace: Duration, _line: &'a Line) -> Reply<'a, Result<(), RunnerError>> {
         Box::pin(async move { self.stop_now(id, grace) })
     }
 

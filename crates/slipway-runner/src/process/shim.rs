@@ -373,11 +373,7 @@ impl Sink {
         }
         if !beyond.is_empty() {
             if self.dropped == 0 {
-                let notice = format!(
-                    "\n[slipway] the output limit of {} bytes is reached; what follows is not kept\n",
-                    self.limit
-                );
-                let _ = self.file.write_all(notice.as_bytes());
+                let _ = self.file.write_all(directory::cut(self.limit).as_bytes());
             }
             self.dropped += beyond.len() as u64;
         }

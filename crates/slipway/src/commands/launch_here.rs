@@ -7,6 +7,7 @@
 //! ends the other.
 
 use std::cell::Cell;
+use std::convert::Infallible;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -22,6 +23,7 @@ use slipway_model::agent_config::{AgentConfig, ProcessTarget, ResourceArgsPolicy
 use slipway_model::id::RunName;
 use slipway_model::spec::LaunchSpec;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use super::job::run_name;
 use super::launch_agent::{default_state_directory, new_agent};
@@ -73,13 +75,15 @@ pub(crate) async fn run(mut spec: Value, entity: &str, detach: bool, context: &C
         return let_go(order, &run, page, context).await;
     }
     output::note(format!("run {run}\n{page}"));
+    let (heard, interrupts) = unbounded_channel();
+    heed_signals(heard)?;
     let exit = agent(context)?
         .launch_here(
             spec,
             entity,
             || {},
             |piece| output::bytes(context.format, piece),
-            ended_by_signal()?,
+            interrupts,
         )
         .await
         .map_err(|error| Error::failure(error.to_string()))?;
@@ -123,19 +127,26 @@ fn agent(context: &Context) -> Result<Agent> {
     new_agent(config, context.client.clone(), default_state_directory()?, false)
 }
 
-/// Nobody else knows of the job: it ends with whoever looks after it, however that ends.
-fn ended_by_signal() -> Result<impl Future<Output = ()>> {
+/// Nobody else knows of the job: it ends with whoever looks after it, however that ends. Passes each signal
+/// on.
+fn heed_signals(heard: UnboundedSender<()>) -> Result<()> {
     let heed = |kind| signal(kind).map_err(|error| Error::failure(format!("cannot listen for signals: {error}")));
     let mut interrupt = heed(SignalKind::interrupt())?;
     let mut terminate = heed(SignalKind::terminate())?;
     let mut hangup = heed(SignalKind::hangup())?;
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
+            }
+            if heard.send(()).is_err() {
+                return;
+            }
         }
-    })
+    });
+    Ok(())
 }
 
 /// Starts the one who looks after the job, and waits until the job has started.
@@ -222,11 +233,11 @@ async fn see_through(connect: impl FnOnce() -> Result<Context>, started: &Cell<b
         serde_json::from_str(&text).map_err(|error| Error::failure(format!("cannot read what to do: {error}")))?;
     let context = connect()?;
     let run = run_of(&order.spec, &order.entity)?;
-    let signalled = ended_by_signal()?;
+    let (heard, interrupts) = unbounded_channel();
+    heed_signals(heard.clone())?;
     let nobody = end_of_orders();
-    let interrupted = async {
+    let ended_by_others = async {
         tokio::select! {
-            () = signalled => {}
             () = run_is_to_stop(&context.client, &run) => {}
             () = async {
                 let _ = nobody.await;
@@ -235,17 +246,21 @@ async fn see_through(connect: impl FnOnce() -> Result<Context>, started: &Cell<b
                 }
             } => {}
         }
+        let _ = heard.send(());
+        std::future::pending::<Infallible>().await
     };
-    let exit = agent(&context)?
-        .launch_here(
-            order.spec,
-            &order.entity,
-            || started.set(tell(&News::Started)),
-            |piece| output::bytes(Format::Json, piece),
-            interrupted,
-        )
-        .await
-        .map_err(|error| Error::failure(error.to_string()))?;
+    let agent = agent(&context)?;
+    let job = agent.launch_here(
+        order.spec,
+        &order.entity,
+        || started.set(tell(&News::Started)),
+        |piece| output::bytes(Format::Json, piece),
+        interrupts,
+    );
+    let exit = tokio::select! {
+        exit = job => exit.map_err(|error| Error::failure(error.to_string()))?,
+        never = ended_by_others => match never {},
+    };
     judge(exit.code())
 }
 
