@@ -1,6 +1,6 @@
 """Runs crash rounds and prints one closing line per series.
 
-    python -m chaos rounds --rounds 1000 --seed 7 [--database-url URL]
+    python -m chaos rounds --rounds 1000 --seed 7 [--first 731] [--database-url URL]
     python -m chaos failpoints [--database-url URL]
     python -m chaos outage --seconds 600 [--database-url URL]
 """
@@ -25,17 +25,18 @@ def main() -> int:
     parser.add_argument("series", choices=["rounds", "failpoints", "outage"])
     parser.add_argument("--rounds", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--first", type=int, default=1, help="the number of the first round")
     parser.add_argument("--seconds", type=float, default=600)
     parser.add_argument("--database-url", help="PostgreSQL instead of SQLite")
     options = parser.parse_args()
     series: dict[str, Callable[[World], bool]] = {
-        "rounds": lambda world: rounds(world, options.rounds, options.seed),
+        "rounds": lambda world: rounds(world, options.rounds, options.seed, options.first),
         "failpoints": failpoints,
         "outage": lambda world: outage(world, options.seconds),
     }
     store = "PostgreSQL" if options.database_url else "SQLite"
     title = {
-        "rounds": f"{options.rounds} rounds of seed {options.seed}",
+        "rounds": f"{options.rounds} rounds of seed {options.seed}" + (f" from {options.first}" if options.first > 1 else ""),
         "failpoints": "failpoints",
         "outage": f"server away for {options.seconds:g} s",
     }[options.series]

@@ -28,6 +28,9 @@ ONCE = "sent once"
 OFFICIAL = "official"
 KINDS = (OURS, ONCE, OFFICIAL)
 
+# What the official library says when it had no answer in time, which refuses nothing.
+GAVE_UP = "did not respond in time"
+
 PROGRAM = Path(__file__).with_name("official_pusher.py")
 
 
@@ -49,8 +52,9 @@ class Push:
     struck: bool = False
 
     def must_exist(self) -> bool:
-        """A push that was acknowledged; one that nobody repeats may exist or not if it was not."""
-        return self.item is not None or self.kind != ONCE
+        """A push that was acknowledged, and one that is repeated until it is. The other two kinds may exist
+        or not if their sender gave up."""
+        return self.item is not None or self.kind == OURS
 
 
 class Pushes:
@@ -179,6 +183,6 @@ class OfficialPusher:
                 continue
             if word == "acknowledged":
                 push.item = detail
-            else:
+            elif GAVE_UP not in detail:
                 push.refusal = detail
             push.over.set()

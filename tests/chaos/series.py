@@ -25,16 +25,17 @@ AGENT_FAILPOINTS = [
 ]
 
 
-def rounds(world: World, count: int, seed: int) -> bool:
+def rounds(world: World, count: int, seed: int, first: int = 1) -> bool:
     """Pushes and kills at moments drawn from the seed. True if the account is clean."""
-    for number in range(1, count + 1):
+    last = first + count - 1
+    for number in range(first, last + 1):
         # Each round has its own generator: round 731 of a seed can be repeated without the 730 before.
         chance = random.Random(f"{seed}/{number}")
         for victim in chance.choices(["server", "agent", "both"], k=chance.randint(1, 3)):
             one_round(world, chance, victim)
-        if number % SETTLE_EVERY == 0 or number == count:
+        if number % SETTLE_EVERY == 0 or number == last:
             # The official client waits longer after each kill: only the end waits for all of its pushes.
-            world.settle(for_answers=number == count)
+            world.settle(for_answers=number == last)
             account = world.check()
             print(f"  round {number}: {account}", flush=True)
             if account.faults:

@@ -56,7 +56,7 @@ JOB = {
                     time.sleep(0.1)
 
         document = '''mutation UpsertBucket($name: String, $project: String, $entity: String) {
-          upsertBucket(input: {name: $name, modelName: $project, entityName: $entity}) { bucket { id } } }'''
+          upsertBucket(input: {name: $name, modelName: $project, entityName: $entity, host: "stand-in"}) { bucket { id } } }'''
         call("/graphql", {"query": document, "variables": {"name": run, "project": project, "entity": entity}})
         line = json.dumps({"loss": 0.5, "_step": 0})
         stream = {"files": {"wandb-history.jsonl": {"offset": 0, "content": [line]}}, "complete": True, "exitcode": 0}

@@ -172,6 +172,27 @@ async fn a_lost_answer_is_absorbed_and_a_delivered_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_lost_push_by_name_that_comes_again_by_the_queues_id_is_absorbed() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "q").await;
+    let lost = push_answer(&server, &key, "q", &image("1")).await;
+    let first = lost.data()["pushToRunQueueByName"]["runQueueItemId"].clone();
+    drop(lost);
+    let queue = server.graphql(&key, "{ runQueues { id } }", json!({})).await.data()["runQueues"][0]["id"].clone();
+    let by_id = |tag: &str| json!({"queueID": queue, "runSpec": image(tag).to_string()});
+    let again = server.official(&key, "pushToRunQueue", by_id("1")).await;
+    assert_eq!(again.data()["pushToRunQueue"]["runQueueItemId"], first);
+    again.delivered();
+    let wanted = server.official(&key, "pushToRunQueue", by_id("1")).await;
+    assert_ne!(
+        wanted.data()["pushToRunQueue"]["runQueueItemId"],
+        first,
+        "a second item on purpose"
+    );
+}
+
+#[tokio::test]
 async fn an_idempotency_key_names_one_item() {
     let server = TestServer::new().await;
     let key = server.user("alice").await;

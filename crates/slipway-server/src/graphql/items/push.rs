@@ -377,12 +377,22 @@ fn digest(principal: &Principal, path: &str, queue: QueueId, one: &One) -> [u8; 
     };
     part(&principal.key_id.to_le_bytes());
     part(principal.author().as_bytes());
-    part(path.as_bytes());
+    part(place(path).as_bytes());
     part(queue.to_string().as_bytes());
     part(one.spec.0.as_bytes());
     part(one.template_values.as_ref().map_or("", |text| &text.0).as_bytes());
     part(&one.priority.unwrap_or(-1).to_le_bytes());
     hash.finalize().into()
+}
+
+/// What tells two equal pushes of one document apart. Under their own names the two official mutations
+/// count as one: the official client pushes by the queue's id what it pushed by the queue's name, when
+/// no answer came within 19 seconds.
+fn place(path: &str) -> &str {
+    match path {
+        "pushToRunQueueByName" => "pushToRunQueue",
+        other => other,
+    }
 }
 
 /// What `pushToRunQueueByName` takes.
