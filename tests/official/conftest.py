@@ -43,11 +43,18 @@ def start_agent(server: Server, alice: User, tmp_path: Path) -> Iterator[Callabl
     """Starts `slipway launch-agent` for these queues; stopped when the test ends."""
     agents: list[Agent] = []
 
-    def start(*queues: str, max_jobs: int = 4, user: User = alice, entity: str | None = None, version: str = "0.31") -> Agent:
+    def start(
+        *queues: str,
+        max_jobs: int = 4,
+        user: User = alice,
+        entity: str | None = None,
+        version: str = "0.31",
+        env: dict[str, str] | None = None,
+    ) -> Agent:
         agent = Agent(
             user, tmp_path / f"agent-{len(agents)}", queues, max_jobs=max_jobs, entity=entity or user.name, client_version=version
         )
-        agents.append(agent.start())
+        agents.append(agent.start(env))
         return agent
 
     yield start

@@ -67,6 +67,44 @@ def test_the_official_agent_runs_a_code_job_to_its_end(client: Client, queue_nam
     assert client.user.key not in agent.output()
 
 
+def test_a_failure_that_the_official_agent_reports_is_shown_with_its_log(
+    client: Client, queue_name: str, tmp_path: Path
+) -> None:
+    """Trace 09, exchanges 61 to 65: the agent keeps the log among the files of its own run."""
+    queues.create(client.user, queue_name)
+    identifier = queues.push(client.user, queue_name, {"job": "alice/proj/nowhere:v7", "entity": "alice", "project": "proj"})
+    agent = client.agent("-q", queue_name, "-e", "alice", "--max-jobs", "1", log=tmp_path / "agent.log")
+    agent.start()
+    try:
+        done = queues.wait_end(client.user, identifier, seconds=120)
+        assert (done["state"], done["failure"]["stage"]) == ("FAILED", "agent")
+        assert "nowhere" in done["failure"]["message"]
+        [path] = done["failure"]["filePaths"]
+        assert path.endswith("/error/error.log")
+        assert path in client.user.get(f"/launch/alice/{queue_name}/items/{identifier}").text
+        document = """query Agents { launchAgents(entityName: "alice") { name } }"""
+        names = [found["name"] for found in client.user.graphql(document)["launchAgents"]]
+
+        def log() -> str | None:
+            return client.api(
+                """
+                for name in names:
+                    try:
+                        file = api.run(f"alice/model-registry/{name}").file(path)
+                        result = open(file.download(root="out", replace=True).name).read()
+                    except Exception as error:
+                        print(name, error)
+                """,
+                names=names,
+                path=path,
+            )
+
+        assert "nowhere" in wait_for(log, "the log to be uploaded", 60)
+    finally:
+        agent.signal(signal.SIGINT)
+        agent.stop()
+
+
 def test_our_agent_runs_the_same_job_to_the_same_end(
     client: Client, queue_name: str, code_job: str, start_agent: StartAgent
 ) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from support import queues
+from support.agent import Agent
 from support.client import Client, Done
 from support.server import GraphQLError
 
@@ -77,6 +81,52 @@ def test_an_image_and_resource_args_reach_the_item(client: Client, queue_name: s
     spec = queues.only_item(client.user, "alice", queue_name)["finalSpec"]
     assert spec["docker"]["docker_image"] == "python:3.11-slim"
     assert spec["resource_args"]["local-container"]["env"] == ["B=2"]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> tuple[str, dict[str, str]]:
+    """A git repository at an `ssh://` address, and the environment in which git finds it there."""
+    source = tmp_path / "repository"
+    source.mkdir()
+    (source / "train.py").write_text("import wandb\nwith wandb.init() as run:\n    run.log({'from': 1})\nprint('from the repository')\n")
+    (source / "requirements.txt").touch()
+    git = ["git", "-C", str(source), "-c", "user.name=test", "-c", "user.email=test@example.com"]
+    for command in (["init", "--quiet", "--initial-branch", "main"], ["add", "."], ["commit", "--quiet", "--message", "first"]):
+        subprocess.run([*git, *command], check=True)
+    # Neither client takes a path or file://, so ssh is played by a shell.
+    ssh = tmp_path / "ssh"
+    ssh.write_text('#!/bin/sh\nshift\nexec sh -c "$1"\n')
+    ssh.chmod(0o755)
+    return f"ssh://git.example.com{source}", {"GIT_SSH_COMMAND": str(ssh), "GIT_SSH_VARIANT": "simple"}
+
+
+def test_launch_with_a_repository_makes_a_job_of_it_that_runs(
+    client: Client, queue_name: str, repository: tuple[str, dict[str, str]], start_agent: Callable[..., Agent]
+) -> None:
+    """Trace 08, exchanges 13 to 42."""
+    uri, env = repository
+    queues.create(client.user, queue_name)
+    name = f"uri-{queue_name}"
+    arguments = ["-q", queue_name, "-e", "alice", "-p", "proj", "--job-name", name]
+    client.wandb("launch", "-u", uri, "-E", "python train.py", *arguments, env=env).ok()
+    item = queues.only_item(client.user, "alice", queue_name)
+    assert item["finalSpec"]["job"] == f"alice/proj/{name}:v0"
+    assert item["finalSpec"]["overrides"]["entry_point"] == ["python", "train.py"]
+    start_agent(queue_name, env=env)
+    done = queues.wait_state(client.user, item["id"], "FINISHED")
+    assert "from the repository" in client.user.get(f"/slipway/v1/items/{done['id']}/output?follow=false").text
+    assert client.api("result = [row['from'] for row in api.run(path).scan_history()]", path=f"alice/proj/{done['runName']}") == [1]
+
+
+def test_launch_with_a_directory_makes_a_code_job_of_it(client: Client, queue_name: str) -> None:
+    queues.create(client.user, queue_name)
+    code = client.write({"train.py": "print('hi')\n", "requirements.txt": ""}, "code")
+    name = f"uri-{queue_name}"
+    arguments = ["-q", queue_name, "-e", "alice", "-p", "proj", "--job-name", name]
+    client.wandb("launch", "-u", code, "-E", "python train.py", *arguments).ok()
+    assert queues.only_item(client.user, "alice", queue_name)["finalSpec"]["job"] == f"alice/proj/{name}:v0"
+    missing = client.wandb("launch", "-u", code, *arguments)
+    assert missing.code != 0 and "entry point" in missing.output
 
 
 def test_a_pushed_key_is_refused(client: Client, queue_name: str) -> None:

@@ -1,12 +1,14 @@
-"""`wandb login` against our server (trace 01)."""
+"""`wandb login` against our server (trace 01), and that either client reads what the other one keeps."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from support.client import Client
+from support.processes import slipway_binary
 from support.server import User, new_key
 
 
@@ -32,3 +34,18 @@ def test_login_with_a_wrong_key_is_refused_and_says_so(newcomer: Client, alice: 
     done = newcomer.wandb("login", "--verify", new_key(), "--host", alice.base_url)
     assert done.code != 0
     assert f"Failed to authenticate with {alice.base_url}" in done.output
+
+
+def test_the_official_client_reads_what_slipway_login_keeps(newcomer: Client, alice: User) -> None:
+    done = newcomer.run(slipway_binary(), "login", "--host", alice.base_url, typed=f"{alice.key}\n").ok()
+    assert alice.key not in done.output
+    read = "import wandb\napi = wandb.Api()\nprint('READ', api.settings['base_url'], api.viewer.username)\n"
+    assert f"READ {alice.base_url} {alice.name}" in newcomer.program(read).ok().output
+    # And it logs a run with no more than that.
+    newcomer.program("import wandb\nwith wandb.init(project='proj', id='after-our-login') as run:\n    run.log({'a': 1})\n").ok()
+
+
+def test_slipway_reads_what_the_official_login_keeps(newcomer: Client, alice: User) -> None:
+    newcomer.wandb("login", alice.key, "--host", alice.base_url).ok()
+    done = newcomer.run(slipway_binary(), "queue", "list", "--output", "json").ok()
+    assert isinstance(json.loads(done.output), list)

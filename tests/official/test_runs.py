@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import textwrap
 from pathlib import Path
 
 import pytest
 
 from support.client import Client
-from support.processes import wait_for
+from support.runs import stop_from_the_server
 from support.server import Server, new_key
 
 READ_RUN = """
@@ -124,6 +122,8 @@ def test_an_alert_and_an_artifact_of_a_run_are_kept(client: Client) -> None:
         """
     ).ok()
     assert read_run(client, "consumer")["summary"]["after"] == 7000
+    page = client.user.get("/alice/proj/runs/features").text
+    assert "low accuracy" in page and "below 0.5" in page
     facts = client.api(
         """
         artifact = api.artifact(f"{entity}/proj/weights:latest")
@@ -151,49 +151,10 @@ def test_the_same_content_makes_no_new_version_and_other_content_does(client: Cl
 
 
 def test_stopping_a_run_interrupts_its_program(client: Client) -> None:
-    script = client.work / "stop.py"
-    script.write_text(
-        textwrap.dedent(
-            """
-            import time
-            import wandb
-            run = wandb.init(project="proj", id="stopped")
-            for step in range(5):
-                run.log({"step_i": step})
-            open("started", "w").close()
-            for _ in range(1000):
-                time.sleep(0.1)
-            """
-        )
-    )
-    process = subprocess.Popen(
-        [client.venv / "bin" / "python", script],
-        cwd=client.work,
-        env=client.env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        # A shell lets what it starts in the background ignore interrupts, and the client's is one.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    )
-    try:
-        document = 'query { project(entityName: "alice", name: "proj") { run(name: "stopped") { id state } } }'
-
-        def running() -> str | None:
-            project = client.user.graphql(document)["project"]
-            run = project and project["run"]
-            return run["id"] if run and run["state"] == "running" else None
-
-        identifier = wait_for(running, "the run to start")
-        # The client interrupts once: inside its own code the interrupt may be lost.
-        wait_for((client.work / "started").exists, "the program to leave the client's code")
-        stopped = client.user.graphql("mutation Stop($id: ID!) { stopRun(input: {id: $id}) { success } }", {"id": identifier})
-        assert stopped["stopRun"]["success"]
-        output, _ = process.communicate(timeout=60)
-    finally:
-        process.kill()
+    done = stop_from_the_server(client, "stopped")
     # Interrupted: a shell calls this 130.
-    assert process.returncode == -signal.SIGINT, output.decode()
-    assert b"KeyboardInterrupt" in output
+    assert done.code == -signal.SIGINT, done.output
+    assert "KeyboardInterrupt" in done.output
     run = read_run(client, "stopped")
     assert run["state"] == "killed"
     assert run["history"], "what was logged before the stop is kept"

@@ -61,13 +61,16 @@ class Client:
             self.env.pop(name, None)
         return self
 
-    def run(self, *command: str | Path, env: Mapping[str, str] | None = None, timeout: float = 180) -> Done:
-        """Runs a program of the client's environment to its end; output is both streams together."""
+    def run(
+        self, *command: str | Path, env: Mapping[str, str] | None = None, typed: str = "", timeout: float = 180
+    ) -> Done:
+        """Runs a program of the client's environment to its end, with `typed` as its input; output is
+        both streams together."""
         done = subprocess.run(
             [str(part) for part in command],
             env=self.env | dict(env or {}),
             cwd=self.work,
-            stdin=subprocess.DEVNULL,
+            input=typed,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

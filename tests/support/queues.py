@@ -13,7 +13,7 @@ PROJECT = "model-registry"
 ITEM = """
 fragment ItemFields on RunQueueItem {
   id state label attempt priority author position queueName runName runEntity runProject exitCode
-  stopRequested waitReason { code sentence } failure { stage message reason } warning { message }
+  stopRequested waitReason { code sentence } failure { stage message reason filePaths } warning { message }
   finalSpec origins run { state }
 }
 """
