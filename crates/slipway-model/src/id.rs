@@ -76,7 +76,8 @@ ids! {
     CollectionId, "ArtifactCollection", STANDARD;
 }
 
-/// Reads `kind:n:n…` from base64 of either alphabet, with or without padding.
+/// Reads `kind:n:n…` from base64 of either alphabet, with or without padding. A number has one spelling,
+/// so that a thing has one id.
 fn decode(kind: &str, text: &str) -> Option<Vec<i64>> {
     if text.len() > 120 {
         return None;
@@ -94,7 +95,8 @@ fn decode(kind: &str, text: &str) -> Option<Vec<i64>> {
     let plain = String::from_utf8(bytes).ok()?;
     let mut parts = plain.split(':');
     (parts.next()? == kind).then_some(())?;
-    parts.map(|part| part.parse().ok()).collect()
+    let number = |part: &str| part.parse().ok().filter(|number: &i64| number.to_string() == part);
+    parts.map(number).collect()
 }
 
 /// What a pop hands out and a client echoes: the item and the epoch of the lease.

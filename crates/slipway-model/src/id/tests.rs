@@ -36,6 +36,21 @@ fn an_item_id_is_no_handle_and_an_id_of_another_kind_is_refused() {
     assert_eq!(error.to_string(), "`nonsense` is not the id of a RunQueue");
 }
 
+#[test]
+fn a_number_has_one_spelling() {
+    let read = |plain: &str| URL_SAFE_NO_PAD.encode(plain).parse::<ItemRef>();
+    assert!(read("RunQueueItem:3:77:2").is_ok());
+    for plain in [
+        "RunQueueItem:+3:77:2",
+        "RunQueueItem:3:077:2",
+        "RunQueueItem:3:77:-0",
+        "RunQueueItem: 3:77",
+        "RunQueueItem:3:",
+    ] {
+        assert!(read(plain).is_err(), "{plain}");
+    }
+}
+
 proptest! {
     #[test]
     fn ids_round_trip_and_handles_are_path_safe(entity in 0..i64::MAX, number in 0..i64::MAX, epoch in 0..i64::MAX) {

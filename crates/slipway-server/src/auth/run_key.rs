@@ -35,7 +35,7 @@ pub(super) fn looks_like(key: &str) -> bool {
 
 /// The run key of a lease.
 #[must_use]
-pub(super) fn mint(signing_key: &[u8; 32], handle: LeaseHandle) -> String {
+pub(crate) fn mint(signing_key: &[u8; 32], handle: LeaseHandle) -> String {
     let LeaseHandle {
         item: ItemId { entity, number },
         epoch,
@@ -43,9 +43,9 @@ pub(super) fn mint(signing_key: &[u8; 32], handle: LeaseHandle) -> String {
     format!("{PREFIX}{entity}_{number}_{epoch}_{}", proof(signing_key, handle))
 }
 
-/// The lease that a run key names, if the key is genuine.
+/// The lease that a run key names, if the key is genuine: the very text that [`mint`] makes of it.
 #[must_use]
-pub(super) fn verify(signing_key: &[u8; 32], key: &str) -> Option<LeaseHandle> {
+pub(crate) fn verify(signing_key: &[u8; 32], key: &str) -> Option<LeaseHandle> {
     let mut parts = key.strip_prefix(PREFIX)?.splitn(4, '_');
     let mut number = || parts.next()?.parse::<i64>().ok();
     let handle = LeaseHandle {
@@ -55,9 +55,8 @@ pub(super) fn verify(signing_key: &[u8; 32], key: &str) -> Option<LeaseHandle> {
         },
         epoch: number()?,
     };
-    let expected = proof(signing_key, handle);
-    let given = parts.next()?;
-    bool::from(expected.as_bytes().ct_eq(given.as_bytes())).then_some(handle)
+    let genuine = mint(signing_key, handle);
+    bool::from(genuine.as_bytes().ct_eq(key.as_bytes())).then_some(handle)
 }
 
 /// Whether the lease's key is valid: pure, so that the rule stands in one place.
@@ -150,9 +149,11 @@ mod tests {
         assert_eq!(verify(&[8; 32], &key), None, "another signing key");
         let other_item = key.replacen("3_77_2_", "3_78_2_", 1);
         let other_epoch = key.replacen("3_77_2_", "3_77_3_", 1);
+        let other_spelling = key.replacen("3_77_2_", "+3_077_2_", 1);
         for forged in [
             other_item.as_str(),
             other_epoch.as_str(),
+            other_spelling.as_str(),
             &key[..key.len() - 1],
             "slipway_run-",
             "slipway_run-3_77_2",
