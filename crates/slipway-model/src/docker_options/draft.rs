@@ -7,6 +7,10 @@ use serde_json::{Map, Value, json};
 use super::network::Endpoint;
 use super::{ContainerRequest, Done, FurtherNetwork, Lookup};
 
+/// How many ports a container may expose and publish. A range becomes an entry for each of its ports, so
+/// that a few words would else make a request of any size.
+const MAX_PORTS: usize = 4_096;
+
 /// What an option writes to.
 pub(super) struct Draft<'a> {
     pub(super) lookup: &'a Lookup<'a>,
@@ -15,6 +19,7 @@ pub(super) struct Draft<'a> {
     pub(super) networks: Vec<(String, Endpoint)>,
     /// Settings that options of their own give for the first network.
     pub(super) first: Endpoint,
+    ports: usize,
     health: Map<String, Value>,
     health_off: bool,
     log_driver: Option<String>,
@@ -32,6 +37,7 @@ impl<'a> Draft<'a> {
             host: Map::new(),
             networks: Vec::new(),
             first: Endpoint::default(),
+            ports: 0,
             health: Map::new(),
             health_off: false,
             log_driver: None,
@@ -39,6 +45,17 @@ impl<'a> Draft<'a> {
             file_env: Vec::new(),
             file_labels: BTreeMap::new(),
         }
+    }
+
+    /// Counts further ports.
+    pub(super) fn ports(&mut self, count: usize) -> Done {
+        self.ports += count;
+        if self.ports > MAX_PORTS {
+            return Err(format!(
+                "a container exposes and publishes at most {MAX_PORTS} ports; give a smaller range"
+            ));
+        }
+        Ok(())
     }
 
     // These never fail; they answer as every row of the table does.

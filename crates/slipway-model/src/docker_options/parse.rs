@@ -30,7 +30,10 @@ pub(super) fn size(text: &str) -> Result<i64, String> {
         .find(|c: char| !(c.is_ascii_digit() || c == '.'))
         .unwrap_or(lower.len());
     let (number, unit) = lower.split_at(digits);
-    let power = match unit.trim_start().trim_end_matches('b').trim_end_matches('i') {
+    let unit = unit.trim_start();
+    let unit = unit.strip_suffix('b').unwrap_or(unit);
+    let unit = unit.strip_suffix('i').filter(|unit| !unit.is_empty()).unwrap_or(unit);
+    let power = match unit {
         "" => 0,
         "k" => 1,
         "m" => 2,
@@ -39,9 +42,6 @@ pub(super) fn size(text: &str) -> Result<i64, String> {
         "p" => 5,
         _ => return Err(wrong()),
     };
-    if unit.trim_start() == "i" || unit.trim_start() == "ib" {
-        return Err(wrong());
-    }
     let factor = 1024_i64.pow(power);
     if let Ok(whole) = number.parse::<i64>() {
         return whole.checked_mul(factor).ok_or_else(wrong);

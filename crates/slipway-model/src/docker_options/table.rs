@@ -453,7 +453,9 @@ fn label_files(draft: &mut Draft<'_>, paths: &[String]) -> Done {
 
 fn exposes(draft: &mut Draft<'_>, values: &[String]) -> Done {
     for value in values {
-        for port in expose(value)? {
+        let ports = expose(value)?;
+        draft.ports(ports.len())?;
+        for port in ports {
             draft.put_top("ExposedPorts", &port, json!({}));
         }
     }
@@ -462,7 +464,9 @@ fn exposes(draft: &mut Draft<'_>, values: &[String]) -> Done {
 
 fn publishes(draft: &mut Draft<'_>, values: &[String]) -> Done {
     for value in values {
-        for published in publish(value)? {
+        let ports = publish(value)?;
+        draft.ports(ports.len())?;
+        for published in ports {
             draft.put_top("ExposedPorts", &published.container, json!({}));
             let bindings = draft.host.entry("PortBindings").or_insert_with(|| json!({}));
             if let Some(bindings) = bindings.as_object_mut()

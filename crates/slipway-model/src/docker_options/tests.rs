@@ -307,6 +307,29 @@ fn ports_are_published_alone_and_in_ranges() {
 }
 
 #[test]
+fn a_few_words_make_no_request_of_any_size() {
+    assert!(read(&json!({"expose": "1-4096"})).is_ok());
+    for args in [
+        json!({"expose": "0-65535"}),
+        json!({"publish": ["1-4000:1-4000", "1-4000:1-4000/udp"]}),
+        json!({"expose": "1-4000/sctp", "publish": "1-97:1-97"}),
+    ] {
+        assert!(problem(&args).contains("at most 4096 ports"), "{args}");
+    }
+}
+
+#[test]
+fn a_size_has_one_unit() {
+    let size = |text: &str| host(json!({"shm-size": text}))["ShmSize"].clone();
+    for (text, bytes) in [("64", 64), ("64b", 64), ("1k", 1024), ("1 KB", 1024), ("1kib", 1024)] {
+        assert_eq!(size(text), json!(bytes), "{text}");
+    }
+    for text in ["1bb", "1kbb", "1kiib", "1ib", "1i", "1kk", "k"] {
+        assert!(read(&json!({"shm-size": text})).is_err(), "{text}");
+    }
+}
+
+#[test]
 fn health_checks_and_files() {
     assert_eq!(
         body(json!({"health-cmd": "true", "health-interval": "1m30s", "health-timeout": "500ms", "health-retries": 3})),
