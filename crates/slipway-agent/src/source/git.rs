@@ -39,7 +39,11 @@ fn is_allowed(remote: &str) -> bool {
         .strip_prefix("https://")
         .or_else(|| remote.strip_prefix("ssh://"))
     {
-        return !rest.is_empty() && !rest.starts_with(['-', '/']);
+        // Neither a user nor a host may be an option of ssh.
+        let authority = rest.split('/').next().unwrap_or_default();
+        return !authority.is_empty()
+            && !authority.ends_with('@')
+            && authority.split('@').all(|part| !part.starts_with('-'));
     }
     // The short form, `user@host:path`. A second colon right away would name a remote helper.
     let Some((host, path)) = remote.split_once(':') else {
@@ -52,15 +56,31 @@ fn is_allowed(remote: &str) -> bool {
     word(user) && word(host) && !path.is_empty() && !path.starts_with([':', '-'])
 }
 
+/// What of a repository is checked out: a commit, a branch or a tag.
+///
+/// # Errors
+/// If the remote or the reference may not be given to git.
+pub(crate) fn reference(git: &Git) -> Result<&str, GitError> {
+    if !is_allowed(&git.remote) {
+        return Err(GitError::Remote(without_user_information(&git.remote)));
+    }
+    let reference = git.commit.as_deref().filter(|text| !text.is_empty()).unwrap_or("HEAD");
+    if reference.starts_with('-') || reference.contains(|c: char| c.is_whitespace() || c.is_control()) {
+        return Err(GitError::Reference(reference.to_owned()));
+    }
+    Ok(reference)
+}
+
 /// The text with `user:password@` of every URL in it left out: errors reach the item's page.
-fn without_user_information(text: &str) -> String {
+pub(crate) fn without_user_information(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("://") {
         let (before, after) = rest.split_at(at + 3);
         clean.push_str(before);
+        // Quotes may be part of a password.
         let end = after
-            .find(|c: char| c == '/' || c.is_whitespace() || "'\"`".contains(c))
+            .find(|c: char| c == '/' || c.is_whitespace())
             .unwrap_or(after.len());
         rest = after[..end].rfind('@').map_or(after, |sign| &after[sign + 1..]);
     }
@@ -70,13 +90,7 @@ fn without_user_information(text: &str) -> String {
 
 /// The checkout of a commit, from the cache if it was fetched before.
 pub(crate) async fn fetch(cache: &Path, git: &Git) -> Result<PathBuf, GitError> {
-    if !is_allowed(&git.remote) {
-        return Err(GitError::Remote(without_user_information(&git.remote)));
-    }
-    let reference = git.commit.as_deref().filter(|text| !text.is_empty()).unwrap_or("HEAD");
-    if reference.starts_with('-') || reference.contains(|c: char| c.is_whitespace() || c.is_control()) {
-        return Err(GitError::Reference(reference.to_owned()));
-    }
+    let reference = reference(git)?;
     let parent = cache.join("git");
     let kept = parent.join(cache_key(&git.remote, reference));
     // Only a full commit id means the same content for ever.
@@ -198,6 +212,7 @@ mod tests {
                 "fatal: 'https://host/a@b' not found",
             ),
             ("http://a@b@c/x ssh://git@host", "http://c/x ssh://host"),
+            ("https://user:to'k\"en@example.com/repo", "https://example.com/repo"),
             ("git@example.com:team/repo.git", "git@example.com:team/repo.git"),
             ("://", "://"),
         ] {
@@ -229,6 +244,9 @@ mod tests {
             "git@host:-path",
             "https://",
             "ssh://-oProxyCommand=id/x",
+            "ssh://git@-oProxyCommand=id/x",
+            "https://-u@example.com/x",
+            "https://user@/x",
             "https://example.com/a b",
             "host:path",
             "",
