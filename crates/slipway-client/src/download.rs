@@ -1,7 +1,7 @@
 //! Downloading artifacts.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -46,8 +46,8 @@ pub enum DownloadError {
         /// Why.
         source: std::io::Error,
     },
-    /// A file's name leads out of the folder, or is none.
-    #[error("the artifact holds a file named {name:?}, which does not stay in its folder")]
+    /// A file's name leads out of the folder, or is no plain path in it.
+    #[error("the artifact holds a file named {name:?}, which is no plain path below its folder")]
     Name {
         /// The name.
         name: String,
@@ -107,7 +107,7 @@ impl Client {
         let urls = self.file_urls(artifact).await?;
         let mut files = Vec::with_capacity(manifest.contents.len());
         for (name, entry) in &manifest.contents {
-            let path = folder.join(relative(name)?);
+            let path = folder.join(file_path(name)?);
             files.push((name.as_str(), entry, address(name, entry, &urls)?, path));
         }
         make_folder(folder).await?;
@@ -326,14 +326,18 @@ fn check(name: &str, entry: &ManifestEntry, digest: &[u8]) -> Result<()> {
     })
 }
 
-/// The path of a file below its folder.
-fn relative(name: &str) -> Result<PathBuf> {
-    let path = Path::new(name);
-    let stays = path.components().all(|part| matches!(part, Component::Normal(_)));
-    if !stays || name.is_empty() || name.contains('\0') || name.ends_with('/') {
+/// Where a file of an artifact is kept below the artifact's folder. The name is whatever the manifest
+/// says.
+///
+/// # Errors
+/// [`DownloadError::Name`] if the path would not stay in the folder, or would have another name too.
+pub fn file_path(name: &str) -> Result<PathBuf> {
+    // A path would leave out empty and `.` parts, and two files of the manifest would be one.
+    let plain = name.split('/').all(|part| !matches!(part, "" | "." | ".."));
+    if !plain || name.contains('\0') {
         return Err(DownloadError::Name { name: name.to_owned() });
     }
-    Ok(path.to_owned())
+    Ok(PathBuf::from(name))
 }
 
 fn md5_hex(text: &str) -> String {
@@ -345,7 +349,7 @@ fn md5_hex(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{check, relative};
+    use super::{check, file_path};
     use slipway_wire::artifact::ManifestEntry;
 
     #[test]
@@ -359,9 +363,13 @@ mod tests {
             ("../x", false),
             ("a/../../x", false),
             ("a/", false),
+            ("a//b", false),
+            ("a/./b", false),
+            ("a/.", false),
+            ("./a", false),
             ("a\0b", false),
         ] {
-            assert_eq!(relative(name).is_ok(), stays, "{name:?}");
+            assert_eq!(file_path(name).is_ok(), stays, "{name:?}");
         }
     }
 

@@ -22,7 +22,7 @@ mod upload;
 
 pub use agents::{Appended, PopRequest};
 pub use artifacts::{ArtifactName, JobVersions};
-pub use download::DownloadError;
+pub use download::{DownloadError, file_path};
 pub use error::{Error, Refusal, Result};
 pub use items::ItemFilter;
 pub use options::ClientOptions;
