@@ -157,13 +157,15 @@ fn container_name(workload: &Workload, scope: &str) -> String {
 }
 
 /// Whether a text can be the name of an image. The engine says whether it is.
-fn is_image(text: &str) -> bool {
+pub(super) fn is_image(text: &str) -> bool {
     let permitted = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '/' | ':' | '@');
+    let begins = |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric());
     text.len() <= 1024
-        && text.chars().next().is_some_and(|c| c.is_ascii_alphanumeric())
         && text.chars().all(permitted)
+        && text.split('/').all(begins)
         && !text.contains("..")
-        && !text.contains("//")
+        // An engine takes an empty tag for every tag there is.
+        && !text.ends_with([':', '@'])
 }
 
 /// An image's name, and its tag or digest; `latest` if it has neither.
@@ -267,7 +269,18 @@ mod tests {
     #[test]
     fn what_is_no_image_is_refused() {
         let mut job = workload(&[], &[]);
-        for image in ["../../containers/x", "a b", "-x", "a//b", "a?b", ""] {
+        for image in [
+            "../../containers/x",
+            "a b",
+            "-x",
+            "a//b",
+            "a/./b",
+            "a?b",
+            "a/",
+            "a:",
+            "registry:5000/a@",
+            "",
+        ] {
             job.image = Some(image.to_owned());
             let error = compose(&job, ContainerRequest::default(), "s").unwrap_err();
             assert_eq!(error.reason(), "bad-image", "{image}");
