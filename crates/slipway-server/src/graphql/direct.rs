@@ -20,6 +20,7 @@ use super::context::Caller;
 use super::items::hold::{self, ItemResults, PopRunQueueItemsPayload};
 use super::items::push::{self, OfficialPush, PushRunQueueItemsPayload, PushToRunQueueByNameInput};
 use super::items::push::{PushRunQueueItemsInput, PushToRunQueueByNamePayload};
+use super::strict::Object;
 
 /// A known document with its variables, read.
 pub(super) enum Direct {
@@ -44,7 +45,7 @@ pub(super) enum Direct {
 /// The variables of a document that takes its input as a whole.
 #[derive(Deserialize)]
 struct Whole<T> {
-    input: T,
+    input: Object<T>,
 }
 
 /// Where the one field of each document stands.
@@ -95,6 +96,33 @@ impl Direct {
         }
     }
 
+    /// Whether the resolver of the document would take the variables too.
+    ///
+    /// # Errors
+    /// What it would say.
+    #[cfg(feature = "fuzzing")]
+    pub(super) fn takes_the_long_way(&self, variables: &serde_json::Value) -> std::result::Result<(), String> {
+        use async_graphql::{InputType, Value};
+        fn taken<T: InputType>(input: &serde_json::Value) -> std::result::Result<(), String> {
+            let input = Value::from_json(input.clone()).map_err(|error| error.to_string())?;
+            T::parse(Some(input))
+                .map(drop)
+                .map_err(|error| error.into_server_error(POSITION).message)
+        }
+        let variables = variables.as_object().ok_or("`variables` must be a JSON object")?;
+        let input = variables.get("input").unwrap_or(&serde_json::Value::Null);
+        match self {
+            Self::Push(_) => taken::<PushToRunQueueByNameInput>(&variables.clone().into()),
+            Self::PushWithOrigins(_) => taken::<PushToRunQueueByNameInput>(input),
+            Self::PushMany(_) => taken::<PushRunQueueItemsInput>(input),
+            Self::Pop(_) => taken::<hold::PopRunQueueItemsInput>(input),
+            Self::Ack(_) => taken::<hold::AckRunQueueItemsInput>(input),
+            Self::Start(_) => taken::<hold::StartRunQueueItemsInput>(input),
+            Self::Renew(_) => taken::<hold::RenewRunQueueItemsInput>(input),
+            Self::Finish(_) => taken::<hold::FinishRunQueueItemsInput>(input),
+        }
+    }
+
     /// The field that the document selects.
     const fn field(&self) -> &'static str {
         match self {
@@ -141,16 +169,15 @@ impl Direct {
 }
 
 fn whole<T: for<'de> Deserialize<'de>>(variables: &str) -> Option<T> {
-    serde_json::from_str::<Whole<T>>(variables)
-        .ok()
-        .map(|whole| whole.input)
+    let Object(whole) = serde_json::from_str::<Object<Whole<T>>>(variables).ok()?;
+    Some(whole.input.0)
 }
 
 /// Reads variables that are themselves the fields of the input. A variable that the text does not
 /// declare would mean nothing, so it may not be read as a field either.
 fn declared(query: &str, variables: &str) -> Option<Box<PushToRunQueueByNameInput>> {
     let head = query.split_once('{').map_or(query, |(head, _)| head);
-    let input: PushToRunQueueByNameInput = serde_json::from_str(variables).ok()?;
+    let Object(input) = serde_json::from_str::<Object<PushToRunQueueByNameInput>>(variables).ok()?;
     input
         .given()
         .into_iter()
@@ -220,6 +247,35 @@ mod tests {
                 false,
             ),
             ("nothing", additions::START, &Value::Null, true, false),
+            (
+                "a list in place of the variables",
+                additions::START,
+                &json!([start["input"]]),
+                true,
+                false,
+            ),
+            (
+                "a list in place of the input",
+                additions::START,
+                &json!({"input": ["a", ["x"], null]}),
+                true,
+                false,
+            ),
+            (
+                "a list in place of an item",
+                additions::ACK,
+                &json!({"input": {"launchAgentId": "a", "items": [["x", null, null, "r"]]}}),
+                true,
+                false,
+            ),
+            (
+                "an object in place of a word",
+                additions::FINISH,
+                &json!({"input": {"launchAgentId": "a",
+                    "reports": [{"runQueueItemId": "x", "outcome": {"KILLED": null}}]}}),
+                true,
+                false,
+            ),
         ] {
             assert_eq!(recognises(document, variables, additions), expected, "{what}");
         }

@@ -242,6 +242,23 @@ pub(crate) fn like(name: &str, pattern: &str) -> bool {
     reached.last().copied().unwrap_or(false)
 }
 
+/// The longest pattern, in bytes: that of the longest name with every character escaped.
+const MAX_PATTERN: usize = 2 * 1_024;
+
+/// Refuses patterns that no name needs: matching takes as long as name and pattern multiplied.
+///
+/// # Errors
+/// If it is longer than [`MAX_PATTERN`].
+pub(crate) fn check_pattern(pattern: &str) -> Result<(), ApiError> {
+    if pattern.len() > MAX_PATTERN {
+        return Err(ApiError::bad(format!(
+            "the pattern has {} bytes; at most {MAX_PATTERN} are accepted",
+            pattern.len()
+        )));
+    }
+    Ok(())
+}
+
 /// Refuses names that no file may have.
 ///
 /// # Errors
@@ -276,6 +293,12 @@ mod tests {
         ] {
             assert_eq!(like(name, pattern), matches, "{name} {pattern}");
         }
+    }
+
+    #[test]
+    fn patterns_are_no_longer_than_names_need() {
+        assert!(check_pattern(&"\\a".repeat(1_024)).is_ok());
+        assert!(check_pattern(&"%".repeat(2_049)).is_err());
     }
 
     #[test]

@@ -9,7 +9,7 @@ mod artifacts;
 mod compat;
 mod context;
 mod direct;
-mod files;
+pub(crate) mod files;
 mod handler;
 mod identity;
 mod items;
@@ -20,6 +20,7 @@ mod queues;
 mod runs;
 pub(crate) mod scalars;
 mod size;
+mod strict;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod validate_only;
 mod wording;

@@ -27,6 +27,7 @@ use super::super::agents::find_own_agent;
 use super::super::context::{Caller, RequestContext as _};
 use super::super::project::DEFAULT_PROJECT;
 use super::super::scalars::Json;
+use super::super::strict::{objects, word};
 use crate::auth::Principal;
 use crate::lookup::{QueueConfig, QueueName};
 use crate::{ApiError, access};
@@ -724,6 +725,7 @@ struct AckRunQueueItemPayload {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::graphql) struct AckRunQueueItemsInput {
     launch_agent_id: ID,
+    #[serde(deserialize_with = "objects")]
     items: Vec<AckRunQueueItemsItemInput>,
     client_mutation_id: Option<String>,
 }
@@ -769,6 +771,7 @@ pub(in crate::graphql) struct RenewRunQueueItemsInput {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(in crate::graphql) struct FinishRunQueueItemsInput {
     launch_agent_id: ID,
+    #[serde(deserialize_with = "objects")]
     reports: Vec<FinishRunQueueItemsReportInput>,
     client_mutation_id: Option<String>,
 }
@@ -778,6 +781,7 @@ pub(in crate::graphql) struct FinishRunQueueItemsInput {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct FinishRunQueueItemsReportInput {
     run_queue_item_id: ID,
+    #[serde(deserialize_with = "word")]
     outcome: ItemOutcome,
     exit_code: Option<i64>,
     stage: Option<String>,

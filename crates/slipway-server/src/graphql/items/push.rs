@@ -18,6 +18,7 @@ use slipway_store::queues::Queue;
 use super::super::Result;
 use super::super::context::{Caller, RequestContext as _};
 use super::super::scalars::{Json, JsonString};
+use super::super::strict::objects;
 use super::RunQueueItem;
 use crate::auth::Principal;
 use crate::lookup::QueueConfig;
@@ -533,6 +534,7 @@ pub(in crate::graphql) struct PushRunQueueItemsInput {
     entity_name: String,
     project_name: String,
     queue_name: String,
+    #[serde(deserialize_with = "objects")]
     items: Vec<PushRunQueueItemInput>,
     client_mutation_id: Option<String>,
 }

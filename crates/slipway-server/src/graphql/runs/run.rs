@@ -12,7 +12,7 @@ use slipway_store::run_data::Stream;
 
 use super::super::artifacts::ArtifactConnection;
 use super::super::context::RequestContext as _;
-use super::super::files::{File, FileConnection, Slice, like, page_size};
+use super::super::files::{File, FileConnection, Slice, check_pattern, like, page_size};
 use super::super::identity::User;
 use super::super::items::RunQueueItem;
 use super::super::page::PageInfo;
@@ -322,6 +322,7 @@ impl Run {
         after: Option<String>,
     ) -> Result<FileConnection> {
         let names: Vec<String> = names.unwrap_or_default().into_iter().flatten().collect();
+        pattern.as_deref().map_or(Ok(()), check_pattern)?;
         let files = ctx.store().run_files(&self.0.name).await?;
         let selected: Vec<File> = files
             .into_iter()
