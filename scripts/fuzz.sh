@@ -20,19 +20,19 @@ export PATH="$cache/bin:$PATH"
 # Documents of real clients are what a mutation of one should begin with.
 seeds() {
   case $1 in
-    graphql) echo crates/slipway-server/tests/documents crates/slipway-wire/graphql/official ;;
-    *) [ ! -d "fuzz/seeds/$1" ] || echo "fuzz/seeds/$1" ;;
+    graphql) echo crates/slipway-server/tests/documents crates/slipway-wire/graphql/{official,additions} ;;
+    *) echo "fuzz/seeds/$1" ;;
   esac
 }
 
 say "building the fuzz targets (the first time takes minutes)"
-cargo fuzz build --sanitizer none --features server
+cargo fuzz build --sanitizer none --features libfuzzer
 if [ $# -eq 0 ]; then mapfile -t targets < <(cargo fuzz list); else targets=("$@"); fi
 for target in "${targets[@]}"; do
   say "fuzzing $target for $seconds s"
   mkdir -p "fuzz/corpus/$target"
   # shellcheck disable=SC2046  # directories without spaces, one argument each
-  cargo fuzz run --sanitizer none --features server "$target" "fuzz/corpus/$target" $(seeds "$target") -- \
+  cargo fuzz run --sanitizer none --features libfuzzer "$target" "fuzz/corpus/$target" $(seeds "$target") -- \
     -max_total_time="$seconds" -max_len=16384 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1 ||
-    die "$target failed" "its input is above and in fuzz/artifacts/$target; run it again with: cargo fuzz run --sanitizer none --features server $target FILE"
+    die "$target failed" "its input is above and in fuzz/artifacts/$target; run it again with: cargo fuzz run --sanitizer none --features libfuzzer $target FILE"
 done

@@ -14,7 +14,10 @@ logs="$cache/test"
 mkdir -p "$logs"
 
 stage_setup() { scripts/setup.sh; }
-stage_format() { cargo fmt --all --check; }
+stage_format() {
+  cargo fmt --all --check
+  cargo fmt --manifest-path fuzz/Cargo.toml --check
+}
 stage_build() { cargo build --locked --workspace; }
 stage_rust() {
   SLIPWAY_TEST_POSTGRES_URL=$(scripts/postgres.sh start)
@@ -23,6 +26,8 @@ stage_rust() {
   cargo test --locked --workspace --no-fail-fast
 }
 stage_lint() { cargo clippy --locked --workspace --all-targets -- -D warnings; }
+# Each seed once through its target, without libFuzzer. Shares what `rust` has compiled.
+stage_fuzz() { cargo test --locked --manifest-path fuzz/Cargo.toml --target-dir target; }
 stage_project() { pytest tests/project; }
 stage_durability() { pytest tests/durability; }
 stage_docs() { pytest tests/docs; }
@@ -41,7 +46,7 @@ stage_chaos() { ROUNDS=${ROUNDS:-50} SEED=${SEED:-1} OUTAGE=0 scripts/chaos.sh; 
 
 pytest() { "$("$repo/scripts/venv.sh" 0.31)/bin/python" -m pytest "$@"; }
 
-all=(setup format build rust lint project docs durability demo official docker chaos)
+all=(setup format build rust lint fuzz project docs durability demo official docker chaos)
 if [ $# -gt 0 ]; then stages=(setup "$@"); else stages=("${all[@]}"); fi
 for stage in "${stages[@]}"; do
   declare -F "stage_$stage" >/dev/null || die "there is no stage '$stage'" "stages: ${all[*]}"
@@ -91,7 +96,7 @@ echo "The runners' own closing lines:"
 for stage in "${stages[@]}"; do
   [ -f "$logs/$stage.log" ] || continue
   case $stage in
-    rust) sed -nE 's/^ +(Running|Doc-tests) (.*)/\2/p; /^test result:/p' "$logs/rust.log" \
+    rust | fuzz) sed -nE 's/^ +(Running|Doc-tests) (.*)/\2/p; /^test result:/p' "$logs/$stage.log" \
       | awk '/^test result:/ { print "  " suite ": " $0; next } { suite = $0; sub(/ \(.*/, "", suite) }' ;;
     project | docs | durability | official | docker) printf '  %s: %s\n' "$stage" "$(tail -1 "$logs/$stage.log")" ;;
     chaos) sed -n 's/^chaos: /  chaos: /p' "$logs/chaos.log" ;;

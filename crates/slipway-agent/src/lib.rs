@@ -13,6 +13,8 @@ mod core;
 mod environment;
 mod error;
 mod failpoint;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod health;
 mod here;
 mod item;

@@ -16,7 +16,7 @@ use crate::item::plan::{IMAGE_ON_PROCESS, Plan, failure};
 use crate::patience::patiently;
 use crate::state_directory::random_base36;
 
-mod git;
+pub(crate) mod git;
 
 pub(crate) use git::GitError;
 

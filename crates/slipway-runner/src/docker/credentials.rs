@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
 
 /// The name under which docker keeps the credentials of its own hub.
-const HUB: &str = "https://index.docker.io/v1/";
+pub(super) const HUB: &str = "https://index.docker.io/v1/";
 
 /// How long a helper may take; some ask a cloud.
 const HELPER_LIMIT: Duration = Duration::from_secs(30);

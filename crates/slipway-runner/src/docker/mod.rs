@@ -13,6 +13,8 @@ mod calls;
 mod credentials;
 mod ending;
 mod engine;
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing;
 mod launch;
 mod output;
 mod pull;

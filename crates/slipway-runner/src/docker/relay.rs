@@ -42,8 +42,8 @@ const HOST_NAME: &str = "host.docker.internal";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Loopback {
     scheme: String,
-    host: String,
-    port: u16,
+    pub(super) host: String,
+    pub(super) port: u16,
 }
 
 impl Loopback {
@@ -68,7 +68,7 @@ impl Loopback {
     }
 
     /// The same server under another host and port.
-    fn at(&self, host: &str, port: u16) -> String {
+    pub(super) fn at(&self, host: &str, port: u16) -> String {
         format!("{}://{host}:{port}", self.scheme)
     }
 }
@@ -82,13 +82,13 @@ struct Bridge {
 
 /// A range of addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Subnet {
-    base: Ipv4Addr,
-    bits: u32,
+pub(super) struct Subnet {
+    pub(super) base: Ipv4Addr,
+    pub(super) bits: u32,
 }
 
 impl Subnet {
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (base, bits) = text.split_once('/')?;
         let bits = bits.parse().ok().filter(|bits| *bits <= 32)?;
         Some(Self {
@@ -97,7 +97,7 @@ impl Subnet {
         })
     }
 
-    fn contains(self, address: IpAddr) -> bool {
+    pub(super) fn contains(self, address: IpAddr) -> bool {
         let mask = u32::MAX.checked_shl(32 - self.bits).unwrap_or(0);
         match address {
             IpAddr::V4(address) => address.to_bits() & mask == self.base.to_bits() & mask,

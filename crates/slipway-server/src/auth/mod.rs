@@ -10,7 +10,7 @@ mod base62;
 mod cache;
 mod passwords;
 mod rate;
-mod run_key;
+pub(crate) mod run_key;
 mod secrets;
 
 pub use passwords::hash_password;
@@ -83,7 +83,7 @@ impl From<slipway_store::identity::Principal> for Principal {
 
 /// What a request presents, not yet checked.
 #[derive(PartialEq, Eq)]
-enum Presented {
+pub(crate) enum Presented {
     /// The text of an API key or run key.
     Key(String),
     /// The text of a session cookie.
@@ -218,7 +218,11 @@ pub fn hash_secret(secret: &str) -> [u8; 32] {
     Sha256::digest(secret.as_bytes()).into()
 }
 
-fn presented(headers: &HeaderMap) -> Result<Presented, ApiError> {
+/// The credential that a request presents.
+///
+/// # Errors
+/// `UNAUTHENTICATED` if there is none, or it has another form.
+pub(crate) fn presented(headers: &HeaderMap) -> Result<Presented, ApiError> {
     let refuse = |message: &str| Err(ApiError::new(Code::Unauthenticated, message));
     if let Some(value) = headers.get(header::AUTHORIZATION) {
         let Ok(value) = value.to_str() else {

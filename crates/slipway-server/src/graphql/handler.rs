@@ -25,12 +25,15 @@ const MAX_DOCUMENT: usize = 256 << 10;
 
 /// What a client posts.
 #[derive(Deserialize)]
-struct Posted<'a> {
-    query: Option<String>,
+pub(super) struct Posted<'a> {
+    /// The document.
+    pub(super) query: Option<String>,
+    /// Its variables, not read yet.
     #[serde(borrow)]
-    variables: Option<&'a RawValue>,
+    pub(super) variables: Option<&'a RawValue>,
+    /// Which of several operations is meant.
     #[serde(rename = "operationName")]
-    operation_name: Option<String>,
+    pub(super) operation_name: Option<String>,
 }
 
 /// Answers a GraphQL request.
@@ -122,7 +125,11 @@ fn has_named_operation(document: &ExecutableDocument) -> bool {
     matches!(document.operations, DocumentOperations::Multiple(_))
 }
 
-fn parse_body(bytes: &Bytes) -> Result<Posted<'_>, ApiError> {
+/// Reads the body of a request.
+///
+/// # Errors
+/// If it is not one JSON object of this shape.
+pub(super) fn parse_body(bytes: &Bytes) -> Result<Posted<'_>, ApiError> {
     if bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[') {
         return Err(ApiError::bad(
             "batches of GraphQL requests are not accepted; send one object",

@@ -60,3 +60,23 @@ impl DocumentChecks {
             .collect()
     }
 }
+
+/// Reads the body of a request as far as the choice between the two ways.
+///
+/// # Errors
+/// What the long way would say to what the short way takes.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn choose_way(body: &axum::body::Bytes) -> Result<(), String> {
+    let Ok(posted) = super::handler::parse_body(body) else {
+        return Ok(());
+    };
+    let query = posted.query.unwrap_or_default();
+    match super::direct::Direct::read(&query, posted.operation_name.as_deref(), posted.variables, true) {
+        Some(direct) => {
+            let variables = posted.variables.map_or("null", |variables| variables.get());
+            let variables = serde_json::from_str(variables).map_err(|error| error.to_string())?;
+            direct.takes_the_long_way(&variables)
+        }
+        None => Ok(()),
+    }
+}

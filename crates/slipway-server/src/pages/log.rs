@@ -8,7 +8,7 @@ use crate::console::{ConsoleLine, last_state, without_escapes};
 
 /// A card with the console lines that the client sent. `stream`: where more come from, if the run
 /// goes on.
-pub(super) fn console(lines: &[Line], stream: Option<&str>, whole: &str, language: Language) -> Markup {
+pub(crate) fn console(lines: &[Line], stream: Option<&str>, whole: &str, language: Language) -> Markup {
     html! {
         section class="card" aria-labelledby="log-title" {
             header {
@@ -34,7 +34,7 @@ pub(super) fn console(lines: &[Line], stream: Option<&str>, whole: &str, languag
 }
 
 /// A card with output that the agent captured. `end`: the position after its last byte.
-pub(super) fn output(text: &str, end: i64, cut: bool, stream: Option<&str>, whole: &str, language: Language) -> Markup {
+pub(crate) fn output(text: &str, end: i64, cut: bool, stream: Option<&str>, whole: &str, language: Language) -> Markup {
     html! {
         section class="card" aria-labelledby="output-title" {
             header {
@@ -56,7 +56,7 @@ pub(super) fn output(text: &str, end: i64, cut: bool, stream: Option<&str>, whol
 }
 
 /// Captured bytes as text: without escape sequences, carriage returns applied line by line.
-pub(super) fn readable(bytes: &[u8]) -> String {
+pub(crate) fn readable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<String> = text
         .split('\n')

@@ -11,13 +11,13 @@ mod frame;
 mod icons;
 mod items;
 mod launch;
-mod log;
+pub(crate) mod log;
 mod phrases;
 mod projects;
 mod run;
-mod sign_in;
-mod visitor;
-mod words;
+pub(crate) mod sign_in;
+pub(crate) mod visitor;
+pub(crate) mod words;
 
 use std::sync::Arc;
 

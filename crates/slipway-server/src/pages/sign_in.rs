@@ -77,15 +77,16 @@ pub(super) async fn show(Preference(language): Preference, OfPage(Query(query)):
     Page(form(language, local_address(query.next.as_deref()), None))
 }
 
+/// What the form says.
 #[derive(Deserialize)]
-pub(super) struct Submitted {
+pub(crate) struct Submitted {
     #[serde(default)]
-    username: String,
+    pub(crate) username: String,
     #[serde(default)]
     password: String,
     #[serde(default)]
     key: String,
-    next: Option<String>,
+    pub(crate) next: Option<String>,
 }
 
 /// Opens a session for a password or a key.
@@ -254,7 +255,8 @@ fn key_page(visitor: &Visitor, content: &Markup) -> Markup {
     })
 }
 
-fn form(language: Language, next: &str, problem: Option<&str>) -> Markup {
+/// The page with the form. `next`: where it leads.
+pub(crate) fn form(language: Language, next: &str, problem: Option<&str>) -> Markup {
     let action = format!("/login?next={}", percent_encode(next));
     let body = html! {
         div class="gate" {

@@ -123,7 +123,7 @@ fn is_own(site: Option<&str>, origin: Option<&str>, own: &str) -> bool {
 }
 
 /// Where to go after signing in: an address on this server, or the launch page.
-pub(super) fn local_address(next: Option<&str>) -> &str {
+pub(crate) fn local_address(next: Option<&str>) -> &str {
     match next {
         Some(next)
             if next.starts_with('/') && !next[1..].starts_with(['/', '\\']) && !next.chars().any(char::is_control) =>

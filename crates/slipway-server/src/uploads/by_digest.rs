@@ -29,11 +29,12 @@ pub(super) fn routes() -> Router<Arc<App>> {
 
 /// What an address names.
 #[derive(Debug, PartialEq, Eq)]
-struct Named<'a> {
-    entity: &'a str,
+pub(crate) struct Named<'a> {
+    /// The owner.
+    pub(crate) entity: &'a str,
     md5: [u8; 16],
     /// The name to save it under.
-    file: &'a str,
+    pub(crate) file: &'a str,
 }
 
 impl<'a> Named<'a> {
@@ -46,14 +47,14 @@ impl<'a> Named<'a> {
     }
 
     /// `{entity}/{digest}`
-    fn v1(path: &'a str) -> Option<Self> {
+    pub(crate) fn v1(path: &'a str) -> Option<Self> {
         let (entity, digest) = path.split_once('/')?;
         Self::new(entity, digest, digest)
     }
 
     /// `{region}/{entity}/{digest}`, or `{region}/{entity}/…/{digest}/{file}` with the names and ids
     /// that the client's version knows in the middle.
-    fn v2(path: &'a str) -> Option<Self> {
+    pub(crate) fn v2(path: &'a str) -> Option<Self> {
         let segments: Vec<&str> = path.split('/').collect();
         match segments[..] {
             [_, entity, digest] => Self::new(entity, digest, digest),

@@ -9,9 +9,9 @@
 //!
 //! [`ServerOptions::direct_blobs`]: crate::options::ServerOptions::direct_blobs
 
-mod by_digest;
-mod content;
-mod links;
+pub(crate) mod by_digest;
+pub(crate) mod content;
+pub(crate) mod links;
 
 pub(crate) use content::{content_type, percent_encode};
 pub(crate) use links::Links;

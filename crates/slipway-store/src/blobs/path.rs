@@ -55,7 +55,8 @@ pub fn segment(name: &str) -> String {
 
 /// Reads a blob path, as the functions of this module build it and as a signed address carries it.
 /// `None` if it has an empty or relative segment, or a character that this module never writes.
-pub(crate) fn parse(path: &str) -> Option<Path> {
+#[must_use]
+pub fn parse(path: &str) -> Option<Path> {
     let fits = !path.is_empty()
         && path
             .split('/')
