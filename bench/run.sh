@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Measures the queue and the agent against their budgets and their peers, in one run on one machine:
 # `make bench`. Arguments go to slipway-bench; see `cargo run --release -p slipway-bench -- --help`.
-# A peer whose tools (Go, Node with npm, Python) are not installed is left out, and that is said; so are
-# the rows of containers where no engine answers.
+# Needs Go and Node with npm for the peers; PEERS=0 leaves them out. The rows of containers are left out,
+# and that is said, where no engine answers.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/lib.sh
@@ -11,19 +11,14 @@ say "building the server and the load generator (release)"
 cargo build --release --locked -p slipway -p slipway-bench
 mkdir -p target/bench
 peers=()
-if have go; then
+if [ "${PEERS:-1}" != 0 ]; then
+  have go || die "Go is missing, with which the peer River is built" "apt-get install golang, or PEERS=0 to leave the peers out"
+  have npm || die "npm is missing, which fetches the peer Graphile Worker" "apt-get install npm, or PEERS=0 to leave the peers out"
   say "building the peer River (Go)"
   (cd bench/river && go build -o ../../target/bench/river .)
-  peers+=(--peer target/bench/river)
-else
-  say "leaving River out: Go is not installed"
-fi
-if have npm; then
   say "fetching the peer Graphile Worker (npm)"
   (cd bench/graphile && npm ci --ignore-scripts --no-audit --no-fund --silent)
-  peers+=(--peer "node bench/graphile/bench.mjs")
-else
-  say "leaving Graphile Worker out: npm is not installed"
+  peers=(--peer target/bench/river --peer "node bench/graphile/bench.mjs")
 fi
 if have python3; then
   say "fetching the official client, whose agent is a peer (pip)"

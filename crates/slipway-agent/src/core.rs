@@ -12,8 +12,8 @@ use std::collections::BTreeMap;
 use slipway_model::Millis;
 use slipway_model::agent::AgentStatus;
 
-/// Poll behind an open stream.
-const SAFETY_POLL: Millis = 30_000;
+/// Poll behind an open stream: ten thousand idle agents are then some eighty requests a second.
+const SAFETY_POLL: Millis = 120_000;
 /// Poll of our server while the stream is broken.
 const BROKEN_STREAM_POLL: Millis = 3_000;
 /// Poll of a server without stream, as the official agent does it.
@@ -26,6 +26,8 @@ const RENEW: Millis = 20_000;
 const RENEW_AGAIN: Millis = 5_000;
 /// How often the agent says that it is there.
 const HEARTBEAT: Millis = 20_000;
+/// How often it repeats its status while the open stream says that it is there.
+const STREAMING_HEARTBEAT: Millis = 300_000;
 /// Items taken by one pop at most; what is leased waits for its turn to be started.
 const POP_LIMIT: usize = 100;
 
@@ -240,6 +242,7 @@ impl Core {
             }
             Event::StreamBroken => {
                 self.streaming = false;
+                self.next_heartbeat = self.next_heartbeat.min(now + spread_out(HEARTBEAT, spread));
                 self.next_poll = self.next_poll.min(now + spread_out(BROKEN_STREAM_POLL, spread));
             }
             Event::ItemsWaiting => self.eager = true,
@@ -315,7 +318,7 @@ impl Core {
         let status = self.current_status();
         if self.status != Some(status) || now >= self.next_heartbeat {
             self.status = Some(status);
-            self.next_heartbeat = now + HEARTBEAT;
+            self.next_heartbeat = now + self.heartbeat_interval();
             actions.push(Action::Heartbeat(status));
         }
     }
@@ -367,6 +370,14 @@ impl Core {
             (true, true) => SAFETY_POLL,
             (true, false) => BROKEN_STREAM_POLL,
             (false, _) => OFFICIAL_POLL,
+        }
+    }
+
+    fn heartbeat_interval(&self) -> Millis {
+        if self.managed && self.streaming {
+            STREAMING_HEARTBEAT
+        } else {
+            HEARTBEAT
         }
     }
 

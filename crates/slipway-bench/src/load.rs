@@ -11,7 +11,7 @@ use futures::future::try_join_all;
 use http_body_util::BodyExt as _;
 use rand::RngExt as _;
 use serde_json::{Value, json};
-use slipway_wire::document::{additions, official};
+use slipway_wire::document::{Document, additions, official};
 
 use crate::connection::{Connection, body};
 use crate::server::{Server, USER, Used};
@@ -293,8 +293,18 @@ fn check(payload: &Value) -> Result<()> {
     }
 }
 
-/// From the answer of a push to the item in the hands of an idle agent that listens.
-pub(crate) async fn latency(server: &Server, queue: &Queue, rounds: usize) -> Result<(Vec<Duration>, Used)> {
+/// How long items take from a push to the hands of an idle agent that listens.
+pub(crate) struct Latency {
+    /// From the push's answer.
+    pub(crate) answered: Vec<Duration>,
+    /// From the push's request, as the peers count it.
+    pub(crate) sent: Vec<Duration>,
+    /// Processor time of both sides.
+    pub(crate) used: Used,
+}
+
+/// Pushes items one by one to an idle agent that listens.
+pub(crate) async fn latency(server: &Server, queue: &Queue, rounds: usize) -> Result<Latency> {
     let mut agent = Agent::register(server, &[queue], "latency").await?;
     let mut listening = Connection::open(server).await?;
     let mut events = listening
@@ -303,12 +313,13 @@ pub(crate) async fn latency(server: &Server, queue: &Queue, rounds: usize) -> Re
         .into_body();
     let mut pusher = Connection::open(server).await?;
     let bodies = Singles::new(queue)?;
-    let mut times = Vec::with_capacity(rounds);
+    let (mut answered, mut sent) = (Vec::with_capacity(rounds), Vec::with_capacity(rounds));
     let meter = server.meter()?;
     for _ in 0..rounds {
         let mut handles = agent.pop(10).await?;
         agent.run(&handles).await?;
         handles.clear();
+        let began = Instant::now();
         let push = async {
             pusher.post(bodies.next()).await?;
             anyhow::Ok(Instant::now())
@@ -329,12 +340,14 @@ pub(crate) async fn latency(server: &Server, queue: &Queue, rounds: usize) -> Re
             }
         };
         let (pushed, received) = tokio::try_join!(push, receive)?;
-        times.push(received.saturating_duration_since(pushed));
+        answered.push(received.saturating_duration_since(pushed));
+        sent.push(received.saturating_duration_since(began));
         agent.run(&handles).await?;
     }
     let used = meter.used()?;
-    times.sort_unstable();
-    Ok((times, used))
+    answered.sort_unstable();
+    sent.sort_unstable();
+    Ok(Latency { answered, sent, used })
 }
 
 fn contains(data: &[u8], needle: &[u8]) -> bool {
@@ -436,10 +449,19 @@ pub(crate) struct Idle {
     pub(crate) used: Used,
 }
 
-/// Connects agents that wait, and watches the server for ten seconds.
+/// For how long the server is watched with idle agents.
+const IDLE_WINDOW: Duration = Duration::from_secs(60);
+
+/// How often an idle agent of ours pops although the stream told of nothing, and how often it repeats
+/// its status: what `slipway_agent` does while its stream is open.
+const SAFETY_POLL: Duration = Duration::from_secs(120);
+const HEARTBEAT: Duration = Duration::from_secs(300);
+
+/// Connects agents that wait, and watches the server for a minute in which they ask what ours ask.
 pub(crate) async fn idle_agents(server: &Server, queue: &Queue, count: usize) -> Result<Idle> {
     let before = server.resident_mib()?;
     let mut streams = Vec::with_capacity(count);
+    let mut agents = Vec::with_capacity(count);
     for number in 0..count {
         let agent = Agent::register(server, &[queue], &format!("idle-{number}")).await?;
         let mut connection = agent.connection;
@@ -451,10 +473,28 @@ pub(crate) async fn idle_agents(server: &Server, queue: &Queue, count: usize) ->
             let _open = connection;
             while let Some(Ok(_)) = events.frame().await {}
         }));
+        agents.push(agent.id);
     }
     let after = server.resident_mib()?;
+    let pops = ask_in_turn(
+        server,
+        &agents,
+        SAFETY_POLL,
+        &additions::POP,
+        |id| json!({"input": {"launchAgentId": id, "limit": 1}}),
+    );
+    let heartbeats = ask_in_turn(
+        server,
+        &agents,
+        HEARTBEAT,
+        &official::UPDATE_LAUNCH_AGENT,
+        |id| json!({"agentId": id, "agentStatus": "POLLING"}),
+    );
     let meter = server.meter()?;
-    tokio::time::sleep(Duration::from_secs(10)).await;
+    tokio::select! {
+        ended = async { tokio::try_join!(pops, heartbeats) } => { ended?; }
+        () = tokio::time::sleep(IDLE_WINDOW) => {}
+    }
     let used = meter.used()?;
     for stream in &streams {
         if stream.is_finished() {
@@ -469,6 +509,24 @@ pub(crate) async fn idle_agents(server: &Server, queue: &Queue, count: usize) ->
         kib_each,
         used,
     })
+}
+
+/// Asks for each agent once a period, spread over it; ends with an error only.
+async fn ask_in_turn(
+    server: &Server,
+    agents: &[String],
+    period: Duration,
+    document: &Document,
+    variables: impl Fn(&str) -> Value,
+) -> Result<()> {
+    let mut connection = Connection::open(server).await?;
+    let count = u32::try_from(agents.len()).unwrap_or(u32::MAX).max(1);
+    let mut turns = tokio::time::interval(period / count);
+    for id in agents.iter().cycle() {
+        turns.tick().await;
+        connection.call(document, &variables(id)).await?;
+    }
+    Ok(())
 }
 
 /// Runs a peer on the same PostgreSQL; it prints one JSON object.

@@ -109,8 +109,20 @@ async fn measure(arguments: &Arguments, database: &Database, report: &mut Report
         let server = server::start(&arguments.server, &arguments.dir, database).await?;
         let queue = load::Queue::create(&server, "bench").await?;
         if arguments.wants("latency") {
-            let (times, used) = load::latency(&server, &queue, 1_000).await?;
-            report.add(Row::times(store, "push answered → item at an idle agent", &times, used));
+            let latency = load::latency(&server, &queue, 1_000).await?;
+            let (answered, sent) = (&latency.answered, &latency.sent);
+            report.add(Row::times(
+                store,
+                "push answered → item at an idle agent",
+                answered,
+                latency.used,
+            ));
+            report.add(Row::times(
+                store,
+                "push sent → item at an idle agent",
+                sent,
+                latency.used,
+            ));
         }
         if arguments.wants("push") || arguments.wants("work") {
             let (rate, used) = load::push_single(&server, &queue, arguments.items, 64).await?;

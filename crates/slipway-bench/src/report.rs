@@ -170,6 +170,7 @@ impl Report {
         print("\n| Ours on | Row | Ratio to the better peer |\n| --- | --- | --- |");
         for (what, key, peer_key) in [
             ("push answered → item at an idle agent", "p50_ms", "latency_p50_ms"),
+            ("push sent → item at an idle agent", "p50_ms", "latency_p50_ms"),
             ("durable enqueue, single calls, 64 clients", "per_s", "insert_per_s"),
             ("durable enqueue, bulks of 1,000", "per_s", "bulk_per_s"),
             ("lease, start, finish in batches", "per_s", "worked_per_s"),

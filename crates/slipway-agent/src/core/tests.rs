@@ -73,6 +73,23 @@ fn polls_follow_the_state_of_the_stream() {
 }
 
 #[test]
+fn an_open_stream_speaks_for_the_agent() {
+    let beats = |core: &mut Core, from: Millis, to: Millis| {
+        (from..to)
+            .step_by(1_000)
+            .flat_map(|now| core.handle(Event::Tick, now, EVEN))
+            .filter(|action| matches!(action, Action::Heartbeat(_)))
+            .count()
+    };
+    let mut core = Core::new(1, true, None, [], 0);
+    assert_eq!(beats(&mut core, 0, 60_000), 3);
+    core.handle(Event::StreamOpened, 60_000, EVEN);
+    assert_eq!(beats(&mut core, 60_000, 660_000), 1);
+    core.handle(Event::StreamBroken, 660_000, EVEN);
+    assert_eq!(beats(&mut core, 660_000, 720_000), 2);
+}
+
+#[test]
 fn failing_pops_back_off_and_signals_do_not_hurry_them() {
     let mut core = core(1);
     let mut now = 0;
