@@ -281,7 +281,7 @@ def test_a_launch_without_a_queue_runs_here_and_ends_as_the_job_does(client: Cli
     assert done.code == 3 and "\nprinted\n" in done.output, done.output
     run = client.run(*here, "-d", PYTHON, "-E", "python", "-c", json.dumps({"overrides": {"args": ["-c", TRAIN, "--lr", "0.5"]}}))
     assert run.code == 0, run.output
-    assert run.output.startswith("first line\n")
+    assert "\nfirst line\n" in run.output, run.output
     missing = client.run(*here, "-d", "slipway-test/absent:1", "-R", '{"local-container": {"pull": "never"}}')
     assert missing.code == 1 and "No such image" in missing.output, missing.output
     assert docker.containers("slipway.scope", client.user.base_url) == []
