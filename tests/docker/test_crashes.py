@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +14,7 @@ from support import queues
 from support.agent import Agent
 from support.client import Client
 from support.docker import BUSYBOX, Docker, EngineProxy
-from support.processes import REPO, wait_for
+from support.processes import REPO, Process, slipway_binary, wait_for
 from support.server import User
 
 StartAgent = Callable[..., Agent]
@@ -155,6 +156,37 @@ def test_jobs_outlive_an_engine_that_is_away(
         wait_for(lambda: docker.containers("slipway.scope", client.user.base_url) == [], "the containers to be removed")
     finally:
         proxy.stop()
+
+
+def test_an_item_says_that_its_job_waits_for_the_engine_and_fails_in_time(
+    client: Client, queue_name: str, start_agent: StartAgent, tokens: Path, tmp_path: Path
+) -> None:
+    token_queue(client, queue_name, tokens)
+    proxy = EngineProxy(tmp_path / "engine.sock")
+    proxy.stop()
+    start_agent(queue_name, env={"DOCKER_HOST": f"unix://{proxy.path}", "WANDB_LAUNCH_START_TIMEOUT": "15"})
+    item = push(client.user, queue_name, TOKEN)
+    warning = wait_for(lambda: queues.item(client.user, item)["warning"], "the item to say what it waits for")
+    assert "does not answer" in warning["message"], warning
+    failure = queues.wait_end(client.user, item)["failure"]
+    assert failure["reason"] == "start-failed" and "within 15 s" in failure["message"], failure
+    assert "does not answer" in failure["message"], failure
+    assert list(tokens.iterdir()) == []
+
+
+def test_what_a_killed_launch_left_of_its_job_is_ended_by_the_next(
+    client: Client, tokens: Path, docker: Docker, tmp_path: Path
+) -> None:
+    options = json.dumps({"local-container": {"volume": f"{tokens}:/tokens"}})
+    here = [slipway_binary(), "launch", "-e", "alice", "-p", "proj", "-d", BUSYBOX, "-R", options, "-E"]
+    first = Process("slipway launch", [*here, f"sh -c '{TOKEN} sleep 600'"], tmp_path / "log", client.env)
+    first.start()
+    wait_for(lambda: list(tokens.iterdir()), "the job to start")
+    first.kill()
+    assert docker.containers("slipway.scope", client.user.base_url) != []
+    done = client.run(*here, "sh -c 'exit 5'")
+    assert done.code == 5, done.output
+    assert docker.containers("slipway.scope", client.user.base_url) == []
 
 
 def test_an_engine_that_restarts_ends_jobs_with_a_reason_and_takes_new_ones(
