@@ -68,7 +68,7 @@ pub struct AcceptedPush {
 /// Where a run goes, as far as the spec says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Destination {
-    /// The entity.
+    /// The entity; the queue's if absent.
     pub entity: Option<String>,
     /// The project, in lower case.
     pub project: Option<String>,
@@ -85,12 +85,6 @@ impl Destination {
             project: spec.run_project(),
             run_id: spec.run_id().map(str::to_owned),
         }
-    }
-
-    /// Whether the run goes to this entity. A destination without entity goes wherever the queue is.
-    #[must_use]
-    pub fn is_in(&self, entity: &str) -> bool {
-        self.entity.as_deref().is_none_or(|destination| destination == entity)
     }
 }
 

@@ -103,7 +103,7 @@ fn an_accepted_push_is_completed_and_resolved() {
     assert_eq!(accepted.priority, Priority::Medium);
     assert_eq!(accepted.resource, Resource::LocalContainer);
     assert_eq!(accepted.destination.project.as_deref(), Some("proj"));
-    assert!(accepted.destination.is_in("alice") && !accepted.destination.is_in("bob"));
+    assert_eq!(accepted.destination.entity.as_deref(), Some("alice"));
     let stored = accepted.spec.into_value();
     assert_eq!(stored["author"], "alice");
     assert_eq!(stored["resource"], "local-container");

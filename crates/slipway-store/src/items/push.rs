@@ -11,7 +11,7 @@ use slipway_model::item::ItemState;
 use super::{NewItem, Pushed};
 use crate::engine::{Conflict, Dialect, Field, Lane, Tx, insert_all, next_numbers, params};
 use crate::events::{self, NewEvent};
-use crate::{Error, Result, Store};
+use crate::{Error, Result, Store, queues};
 
 /// How long an idempotency key is known.
 pub const IDEMPOTENCY_TERM: Millis = 24 * 3_600_000;
@@ -102,17 +102,9 @@ pub(super) fn push(
     detail: &str,
     now: Millis,
 ) -> Result<Vec<Pushed>> {
-    // The lock lets other pushes pass but not the queue's deletion.
-    let share = if tx.for_update().is_empty() {
-        ""
-    } else {
-        " FOR KEY SHARE"
-    };
-    tx.query_opt(
-        &format!("SELECT id FROM queues WHERE entity_id = $1 AND id = $2{share}"),
-        params![queue.entity, queue.number],
-    )?
-    .ok_or_else(|| Error::not_found("queue", queue))?;
+    if !queues::keep(tx, queue)? {
+        return Err(Error::not_found("queue", queue));
+    }
 
     let known = known(tx, queue, items, now)?;
     let mut numbers = next_numbers(tx, "items", items.len() - known.len())?.into_iter();
