@@ -2,7 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::parse::{integer, pair, shortened, size};
+use super::parse::{integer, one_of, pair, shortened, size};
+
+/// The kinds of mounts.
+const TYPES: [&str; 6] = ["bind", "volume", "tmpfs", "image", "npipe", "cluster"];
+
+/// How mounts made below a mount spread.
+const PROPAGATIONS: [&str; 6] = ["private", "rprivate", "shared", "rshared", "slave", "rslave"];
 
 /// What a `volume` becomes.
 pub(super) enum Volume {
@@ -54,7 +60,7 @@ pub(super) fn volume(text: &str) -> Result<Volume, String> {
             "rw" => {}
             "ro" => drop(mount.insert("ReadOnly".to_owned(), json!(true))),
             "consistent" | "cached" | "delegated" => drop(mount.insert("Consistency".to_owned(), json!(option))),
-            "private" | "rprivate" | "shared" | "rshared" | "slave" | "rslave" => {
+            _ if PROPAGATIONS.contains(&option) => {
                 mount.insert("BindOptions".to_owned(), json!({"Propagation": option}));
             }
             // A mount has no word for labels of SELinux.
@@ -83,12 +89,12 @@ pub(super) fn mount(text: &str) -> Result<Value, String> {
                 .ok_or_else(|| format!("`{key}` in `{}` needs a value", shortened(text)))
         };
         match key {
-            "type" => drop(mount.insert("Type".to_owned(), json!(needed()?))),
+            "type" => drop(mount.insert("Type".to_owned(), json!(one_of(needed()?, &TYPES)?))),
             "source" | "src" => drop(mount.insert("Source".to_owned(), json!(needed()?))),
             "target" | "destination" | "dst" => drop(mount.insert("Target".to_owned(), json!(needed()?))),
             "readonly" | "ro" => drop(mount.insert("ReadOnly".to_owned(), json!(flag()?))),
             "consistency" => drop(mount.insert("Consistency".to_owned(), json!(needed()?))),
-            "bind-propagation" => drop(bind.insert("Propagation".to_owned(), json!(needed()?))),
+            "bind-propagation" => drop(bind.insert("Propagation".to_owned(), json!(one_of(needed()?, &PROPAGATIONS)?))),
             "bind-nonrecursive" => drop(bind.insert("NonRecursive".to_owned(), json!(flag()?))),
             "bind-recursive" => drop(bind.insert("NonRecursive".to_owned(), json!(!flag()?))),
             "bind-create-src" => drop(bind.insert("CreateMountpoint".to_owned(), json!(flag()?))),

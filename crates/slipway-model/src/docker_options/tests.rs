@@ -416,6 +416,11 @@ fn a_wrong_value_is_named_with_what_is_permitted() {
         (json!({"volume": "/a:/b:rx"}), "not an option of a volume"),
         (json!({"mount": "type=bind,source=/a"}), "no target"),
         (json!({"mount": "typ=bind"}), "not a key of a mount"),
+        (json!({"mount": "type=volumes,dst=/a"}), "not one of bind, volume"),
+        (
+            json!({"mount": "type=bind,src=/a,dst=/b,bind-propagation=r"}),
+            "not one of private, rprivate",
+        ),
         (json!({"name": "a b"}), "not a container's name"),
         (json!({"restart": "always"}), "retry the item"),
         (json!({"cidfile": "/x"}), "docker ps"),
