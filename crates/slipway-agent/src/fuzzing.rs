@@ -20,7 +20,7 @@ pub fn git_source(remote: &str, commit: &str) {
     let authority = match remote.split_once("://") {
         Some((scheme @ ("https" | "ssh"), rest)) => {
             let shown = git::without_user_information(remote);
-            let place = rest.split(['/', '?', '#']).next().unwrap_or_default();
+            let place = rest.split('/').next().unwrap_or_default();
             let host = place.rsplit('@').next().unwrap_or_default();
             let kept = shown.strip_prefix(&format!("{scheme}://{host}"));
             assert!(kept.is_some(), "{remote:?} is shown as {shown:?}");

@@ -42,6 +42,7 @@ fn is_allowed(remote: &str) -> bool {
         // Neither a user nor a host may be an option of ssh.
         let authority = rest.split('/').next().unwrap_or_default();
         return !authority.is_empty()
+            && !authority.contains(['?', '#'])
             && !authority.ends_with('@')
             && authority.split('@').all(|part| !part.starts_with('-'));
     }
@@ -247,6 +248,8 @@ mod tests {
             "ssh://git@-oProxyCommand=id/x",
             "https://-u@example.com/x",
             "https://user@/x",
+            "https://#user@example.com/x",
+            "ssh://?-oProxyCommand=id",
             "https://example.com/a b",
             "host:path",
             "",

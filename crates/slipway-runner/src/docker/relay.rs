@@ -50,10 +50,15 @@ impl Loopback {
     /// Reads a server's address; none if others reach it as well.
     pub(super) fn parse(base_url: &str) -> Option<Self> {
         let (scheme, rest) = base_url.split_once("://")?;
+        let usual = match scheme {
+            "http" => 80,
+            "https" => 443,
+            _ => return None,
+        };
         let authority = rest.split(['/', '?', '#']).next()?;
         let (host, port) = match authority.rsplit_once(':') {
             Some((host, port)) if !port.ends_with(']') => (host, port.parse().ok()?),
-            _ => (authority, if scheme == "https" { 443 } else { 80 }),
+            _ => (authority, usual),
         };
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let loopback = host.eq_ignore_ascii_case("localhost")
@@ -342,6 +347,7 @@ mod tests {
             ("https://api.example.com", None),
             ("http://localhost.example.com:80", None),
             ("localhost:80", None),
+            ("https:/https://[::1]:8443", None),
         ] {
             let found = Loopback::parse(url);
             assert_eq!(
