@@ -1,3 +1,5 @@
+use proptest::prelude::*;
+
 use super::*;
 
 #[test]
@@ -46,4 +48,28 @@ fn values_as_deep_as_allowed_pass() {
 fn too_much_text_is_refused_before_it_is_read() {
     let text = format!("\"{}\"", "x".repeat(MAX_BYTES));
     assert!(parse(&text).unwrap_err().message.contains("at most"));
+}
+
+/// What a program wrote as the shortest text of its number is that number, and the same text again.
+#[test]
+fn numbers_come_back_to_the_last_bit() {
+    for text in [
+        "0.30000000000000004",
+        "1.7976931348623157e308",
+        "5e-324",
+        "7.777777777777777e54",
+    ] {
+        let value = parse(text).unwrap();
+        assert_eq!(value.as_f64(), text.parse().ok(), "{text}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_number_comes_back_to_the_last_bit(bits: u64) {
+        let number = f64::from_bits(bits);
+        prop_assume!(number.is_finite());
+        let text = Value::from(number).to_string();
+        prop_assert_eq!(parse(&text).unwrap().as_f64().map(f64::to_bits), Some(bits));
+    }
 }
