@@ -6,7 +6,7 @@ use slipway_model::Millis;
 use slipway_model::id::{AgentId, ItemId, LeaseHandle, QueueId, RunName};
 use slipway_model::item::{CRASH_TERM, Effect, Failure, ItemEvent, ItemState, LEASE_TERM, MAX_PREEMPTIONS, Refusal};
 
-use super::step::{self, Answer, Batch, End, Known, Stale};
+use super::step::{self, Answer, Batch, End, Known};
 use super::{Acked, Leased, Outcome, Report, ReturnCause, row};
 use crate::engine::{Dialect, Field, Lane, Tx, Value, next_number, params};
 use crate::events::{self, NewEvent};
@@ -258,7 +258,7 @@ fn ack(tx: &mut dyn Tx, holder: Option<AgentId>, acks: &[(LeaseHandle, RunName)]
             answers.push(Acked::Yes);
             continue;
         }
-        let answer = match step::unmoved(tx, holder, *handle, &ItemEvent::Ack, Stale::Ignore, now)? {
+        let answer = match step::unmoved(tx, holder, *handle, &ItemEvent::Ack, "ack", now)? {
             Err(refusal) => Acked::No(refusal),
             Ok(()) => {
                 let item = row::require(tx, handle.item)?;
@@ -304,7 +304,7 @@ fn advance(
         .map(|item| item.event(kind, serde_json::json!({"attempt": item.attempt}).to_string()))
         .collect();
     events::append(tx, now, &record)?;
-    step::answers(tx, holder, handles, moved, |_| *event, Stale::Ignore, now)
+    step::answers(tx, holder, handles, moved, |_| *event, kind, now)
 }
 
 fn renew(tx: &mut dyn Tx, agent: AgentId, handles: &[LeaseHandle], now: Millis) -> Result<Vec<Answer<bool>>> {
@@ -409,7 +409,7 @@ fn finish(tx: &mut dyn Tx, holder: Option<AgentId>, reports: &[Report], now: Mil
             .get(place)
             .map_or(ItemEvent::Fail, |report| ending(&report.outcome).0)
     };
-    step::answers(tx, holder, &handles, moved, event, Stale::Note("finish"), now)
+    step::answers(tx, holder, &handles, moved, event, "finish", now)
 }
 
 fn hand_back(
@@ -431,7 +431,7 @@ fn hand_back(
     let new_attempt = match step::decide(item.facts(), item.agent, holder, &event, handle.epoch) {
         Ok(Effect::Requeue { new_attempt }) => new_attempt,
         Ok(Effect::None | Effect::To(_)) => return Ok(Ok(())),
-        Err(_) => return step::unmoved(tx, holder, handle, &event, Stale::Note("return"), now),
+        Err(_) => return step::unmoved(tx, holder, handle, &event, "return", now),
     };
     if cause == ReturnCause::Preempted {
         if item.preemptions >= MAX_PREEMPTIONS {
@@ -482,7 +482,7 @@ fn warn(
             events::append(tx, now, &[item.event("warning", step::end_detail(Some(warning), None))])?;
             Ok(Ok(()))
         }
-        None => step::unmoved(tx, holder, handle, &ItemEvent::Start, Stale::Note("warning"), now),
+        None => step::unmoved(tx, holder, handle, &ItemEvent::Start, "warning", now),
     }
 }
 

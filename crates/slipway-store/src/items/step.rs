@@ -153,23 +153,15 @@ fn qualify(sql: &str) -> String {
     }
 }
 
-/// Whether a stale write is to be noted in the item's record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Stale {
-    /// It changes nothing at all.
-    Ignore,
-    /// It is noted: somebody may look for that report.
-    Note(&'static str),
-}
-
 /// Answers for handles in order: those that moved, and for the others what the state machine says.
+/// `what` is written.
 pub(super) fn answers(
     tx: &mut dyn Tx,
     holder: Option<AgentId>,
     handles: &[LeaseHandle],
     mut moved: HashMap<ItemId, Moved>,
     event: impl Fn(usize) -> ItemEvent,
-    stale: Stale,
+    what: &str,
     now: Millis,
 ) -> Result<Vec<Answer<()>>> {
     handles
@@ -177,18 +169,19 @@ pub(super) fn answers(
         .enumerate()
         .map(|(place, handle)| match moved.remove(&handle.item) {
             Some(_) => Ok(Ok(())),
-            None => unmoved(tx, holder, *handle, &event(place), stale, now),
+            None => unmoved(tx, holder, *handle, &event(place), what, now),
         })
         .collect()
 }
 
-/// Why a handle's item did not move: nothing to do any more, or a refusal.
+/// Why a handle's item did not move: nothing to do any more, or a refusal. A stale write is noted in
+/// the item's record: somebody may look for it there.
 pub(super) fn unmoved(
     tx: &mut dyn Tx,
     holder: Option<AgentId>,
     handle: LeaseHandle,
     event: &ItemEvent,
-    stale: Stale,
+    what: &str,
     now: Millis,
 ) -> Result<Answer<()>> {
     let Some(known) = known(tx, handle.item)? else {
@@ -200,7 +193,7 @@ pub(super) fn unmoved(
             "the item changed at the same moment; send the request again".to_owned(),
         )),
         Err(refusal) => {
-            if let (Refusal::Stale, Stale::Note(what)) = (refusal, stale) {
+            if refusal == Refusal::Stale {
                 note_stale(tx, handle, known.queue, what, now)?;
             }
             Ok(Err(refusal))

@@ -56,6 +56,17 @@ const EVENTS: [ItemEvent; 12] = [
     ItemEvent::Release,
 ];
 
+/// How many of these the holder brings about, each with its handle.
+const HOLDERS: usize = 9;
+
+fn is_holders(event: &ItemEvent) -> bool {
+    !matches!(event, ItemEvent::Lease | ItemEvent::Expire | ItemEvent::Revive)
+}
+
+fn stale_writes(history: &[String]) -> usize {
+    history.iter().filter(|kind| *kind == "stale-write").count()
+}
+
 /// Brings a new item into a situation; the only waiting one of its queue.
 async fn arrange(bed: &Bed, agent: AgentId, queue: QueueId, situation: Situation, now: Millis) -> LeaseHandle {
     let store = &bed.store;
@@ -253,10 +264,7 @@ async fn an_agent_that_was_replaced_changes_nothing_in_any_state(bed: &Bed) {
         let successor = bed.agent(&name, &[queue]).await;
         let before = bed.item(handle.item).await;
         assert_eq!((before.agent, before.epoch), (Some(successor), handle.epoch));
-        for event in &EVENTS {
-            if matches!(event, ItemEvent::Lease | ItemEvent::Expire | ItemEvent::Revive) {
-                continue;
-            }
+        for event in EVENTS.iter().filter(|event| is_holders(event)) {
             let pair = format!("{event:?} when {situation:?}");
             let answer = apply(bed, replaced, queue, handle, event, T0).await;
             assert_eq!(answer, Err(Refusal::Stale), "{pair}");
@@ -264,6 +272,14 @@ async fn an_agent_that_was_replaced_changes_nothing_in_any_state(bed: &Bed) {
         }
         let warned = bed.store.warn(Some(replaced), handle, failure("x"), T0).await.unwrap();
         assert_eq!(warned, Err(Refusal::Stale), "{situation:?}");
+        let steps = match situation {
+            Situation::Leased => 2,
+            Situation::Claimed => 3,
+            Situation::Started => 4,
+            _ => 5,
+        };
+        let history = bed.history(handle.item, steps + HOLDERS + 1).await;
+        assert_eq!(stale_writes(&history), HOLDERS + 1, "{situation:?}: {history:?}");
         // What it holds is the successor's, and the successor's alone to end.
         bed.store
             .fail(Some(successor), handle, failure("x"), T0)
@@ -309,20 +325,13 @@ async fn a_stale_handle_changes_nothing_in_any_state(bed: &Bed) {
             Situation::Finished => 6,
             _ => 5,
         };
-        for event in &EVENTS {
-            if matches!(event, ItemEvent::Lease | ItemEvent::Expire | ItemEvent::Revive) {
-                continue;
-            }
+        for event in EVENTS.iter().filter(|event| is_holders(event)) {
             let answer = apply(bed, agent, queue, stale, event, T0).await;
             assert_eq!(answer, Err(Refusal::Stale), "{event:?} when {situation:?}");
             assert_eq!(bed.item(stale.item).await, before, "{event:?} when {situation:?}");
         }
-        let history = bed.history(stale.item, steps + 6).await;
-        assert_eq!(
-            history.iter().filter(|kind| *kind == "stale-write").count(),
-            6,
-            "{history:?}"
-        );
+        let history = bed.history(stale.item, steps + HOLDERS).await;
+        assert_eq!(stale_writes(&history), HOLDERS, "{situation:?}: {history:?}");
         if before.state == ItemState::Pending {
             bed.store.cancel(stale.item, USER, T0).await.unwrap();
         }
