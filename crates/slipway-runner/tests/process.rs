@@ -344,6 +344,31 @@ async fn a_killed_shim_leaves_a_lost_job_and_the_lock_tells() {
 }
 
 #[tokio::test]
+async fn a_shim_whose_directory_is_gone_ends_its_job_and_itself() {
+    for moved in [false, true] {
+        let bench = Bench::new();
+        let nap = nap();
+        let id = bench
+            .launch(&format!(
+                "trap '' TERM; sleep {nap}1 & echo ready; sleep {nap}2; sleep {nap}3"
+            ))
+            .await;
+        bench.printed(&id, "ready").await;
+        let directory = bench.job_directory(&id);
+        let name = directory.to_str().unwrap().to_owned();
+        assert_eq!(processes_with(&name).len(), 1);
+        if moved {
+            std::fs::rename(&directory, bench.root.path().join("elsewhere")).unwrap();
+        } else {
+            std::fs::remove_dir_all(&directory).unwrap();
+        }
+        until("the job outlived its directory", || processes_with(&nap).is_empty()).await;
+        until("the shim outlived its directory", || processes_with(&name).is_empty()).await;
+        assert!(!directory.exists(), "the directory came back");
+    }
+}
+
+#[tokio::test]
 async fn another_runner_finds_a_running_job_and_sees_it_end() {
     let bench = Bench::new();
     let id = bench

@@ -352,7 +352,8 @@ impl ItemTask {
             }
             Status::Absent if stop_wanted => (Conclusion::killed(), None),
             Status::Absent => {
-                let message = "the job was created and never started; see the agent's log";
+                let message = "nothing is left of the job: it never started, or somebody removed its directory or \
+                               container; see the agent's log";
                 (Conclusion::failed(failure("start-failed", message)), None)
             }
             Status::Starting | Status::Running { .. } => (Conclusion::failed(self.too_late()), None),

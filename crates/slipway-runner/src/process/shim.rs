@@ -6,6 +6,9 @@
 //! when the shim goes, however it goes; so whoever finds the lock free knows that nothing more will
 //! be written, and no process id is ever trusted.
 //!
+//! A job whose directory is taken away is ended, and the shim with it: nobody would hear of either, and
+//! another attempt may begin.
+//!
 //! The shim starts its job at most once: it writes `started` first, and refuses where that exists.
 //! It talks to nobody but the directory, needs no network, and knows no queue and no run.
 
@@ -25,7 +28,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::unix::pipe;
 use tokio::process::Child;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::directory::{self, JobDirectory};
 use super::record::{Spec, Started, StopRequest};
@@ -36,6 +39,9 @@ const DRAIN: Duration = Duration::from_secs(2);
 
 /// How often the shim looks whether processes that outlived the job's main process are gone.
 const STRAY_CHECK: Duration = Duration::from_millis(50);
+
+/// How often the shim looks whether its directory is still there.
+const DIRECTORY_CHECK: Duration = Duration::from_secs(2);
 
 /// Why the shim did not run its job. The agent finds the text in `shim.log`.
 #[derive(Debug, thiserror::Error)]
@@ -52,6 +58,8 @@ enum ShimError {
     Started(PathBuf),
     #[error("`{}` holds no job", .0.display())]
     NoSpec(PathBuf),
+    #[error("`{}` was removed or replaced while the job ran: its outcome has no place", .0.display())]
+    Gone(PathBuf),
 }
 
 fn failed(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> ShimError {
@@ -77,7 +85,7 @@ pub fn run(directory: &Path) -> ExitCode {
 }
 
 fn supervise(directory: &JobDirectory) -> Result<(), ShimError> {
-    let _lock = lock(directory)?;
+    let lock = lock(directory)?;
     let spec_path = directory.file(directory::SPEC);
     let spec: Spec = directory
         .read(directory::SPEC)
@@ -93,7 +101,7 @@ fn supervise(directory: &JobDirectory) -> Result<(), ShimError> {
         .enable_all()
         .build()
         .map_err(failed("make a runtime for", directory.path()))?
-        .block_on(run_job(directory, spec))
+        .block_on(run_job(directory, &lock, spec))
 }
 
 /// The lock that the agent handed over as standard input, or else the directory's own.
@@ -101,12 +109,7 @@ fn lock(directory: &JobDirectory) -> Result<OwnedFd, ShimError> {
     let path = directory.file(directory::LOCK);
     let inherited = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 3)
         .ok()
-        .filter(|fd| {
-            let (Ok(theirs), Ok(ours)) = (rustix::fs::fstat(fd), path.metadata()) else {
-                return false;
-            };
-            (theirs.st_dev, theirs.st_ino) == (ours.dev(), ours.ino())
-        });
+        .filter(|fd| is_at(fd, &path).unwrap_or(false));
     let fd = match inherited {
         Some(fd) => fd,
         None => OpenOptions::new()
@@ -120,7 +123,22 @@ fn lock(directory: &JobDirectory) -> Result<OwnedFd, ShimError> {
     Ok(fd)
 }
 
-async fn run_job(directory: &JobDirectory, spec: Spec) -> Result<(), ShimError> {
+/// Whether the file at `path` is the open one.
+fn is_at(open: &OwnedFd, path: &Path) -> io::Result<bool> {
+    let (open, named) = (rustix::fs::fstat(open)?, path.metadata()?);
+    Ok((open.st_dev, open.st_ino) == (named.dev(), named.ino()))
+}
+
+/// Whether the directory is no longer the one whose lock the shim holds. What cannot be looked at counts
+/// as there: trouble with a disk passes.
+fn gone(directory: &JobDirectory, lock: &OwnedFd) -> bool {
+    match is_at(lock, &directory.file(directory::LOCK)) {
+        Ok(same) => !same,
+        Err(error) => matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
+    }
+}
+
+async fn run_job(directory: &JobDirectory, lock: &OwnedFd, spec: Spec) -> Result<(), ShimError> {
     let control = directory.file(directory::CONTROL);
     let mut control = pipe::OpenOptions::new()
         .read_write(true)
@@ -169,6 +187,8 @@ async fn run_job(directory: &JobDirectory, spec: Spec) -> Result<(), ShimError> 
             let mut buffer = vec![0; 64 * 1024];
             let mut open = true;
             let mut nudge = [0; 64];
+            let mut look = tokio::time::interval(DIRECTORY_CHECK);
+            look.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let status = loop {
                 tokio::select! {
                     biased;
@@ -187,6 +207,9 @@ async fn run_job(directory: &JobDirectory, spec: Spec) -> Result<(), ShimError> 
                     }
                     _ = terminate.recv() => job.stop(Duration::from_millis(spec.grace_millis)),
                     () = until(job.kill_at) => job.kill(),
+                    _ = look.tick() => if gone(directory, lock) {
+                        job.stop(Duration::from_millis(spec.linger_millis));
+                    },
                 }
             };
             end.cause = cause(status);
@@ -202,6 +225,9 @@ async fn run_job(directory: &JobDirectory, spec: Spec) -> Result<(), ShimError> 
     end.ended_at = now();
     // A full disk must not lose an outcome: as long as it cannot be written, the job counts as running.
     while let Err(error) = directory.write(directory::EXIT, &end) {
+        if gone(directory, lock) {
+            return Err(ShimError::Gone(directory.path().to_owned()));
+        }
         let _ = writeln!(io::stderr(), "slipway shim: could not write the outcome: {error}");
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
