@@ -34,6 +34,9 @@ use crate::targets;
 /// How often the status is printed at the default verbosity, and above it.
 const STATUS_LINE: [Duration; 2] = [Duration::from_secs(300), Duration::from_secs(20)];
 
+/// How long an agent that ends waits for the server to hear of it: the server notices silence too.
+const LAST_WORD: Duration = Duration::from_secs(5);
+
 /// Leases renewed by one call; servers take at most 1,000.
 const RENEW_LIMIT: usize = 500;
 
@@ -158,41 +161,42 @@ impl Agent {
             None => None,
         };
         let mut early = self.wish.subscribe();
+        let prepared = tokio::select! {
+            biased;
+            prepared = Prepared::new(&self.options, &self.client, vitals) => prepared?,
+            // Nobody knows of this agent yet.
+            _ = early.wait_for(|wish| *wish != Wish::Serve) => return Ok(End::Left { jobs: 0 }),
+        };
+        // Once registered it counts as serving its queues until it takes its leave, which the loop does.
         let service = tokio::select! {
             biased;
-            service = Service::start(&self.options, &self.client, vitals) => service?,
-            // Before the loop runs there is nothing to drain.
-            _ = early.wait_for(|wish| *wish != Wish::Serve) => return Ok(End::Left { jobs: 0 }),
+            service = prepared.register() => service?,
+            () = out_of_patience(early) => return Ok(End::Left { jobs: 0 }),
         };
         service.serve(self.wish.subscribe()).await
     }
 }
 
-/// A registered agent with what it took over.
-struct Service {
-    shared: Arc<Shared>,
-    queues: Vec<String>,
-    core: Core,
-    orders: BTreeMap<String, watch::Sender<Order>>,
-    tasks: JoinSet<()>,
-    events: mpsc::UnboundedSender<Message>,
-    inbox: mpsc::UnboundedReceiver<Message>,
-    began: Instant,
-    next_status_line: Instant,
-    /// Held for its lock.
-    _state: StateDirectory,
+/// Waits until a registration is not worth waiting for: a moment after a wish to drain, or at once after
+/// one to leave.
+async fn out_of_patience(mut wish: watch::Receiver<Wish>) {
+    let _ = wish.wait_for(|wish| *wish != Wish::Serve).await;
+    let _ = tokio::time::timeout(LAST_WORD, wish.wait_for(|wish| *wish == Wish::Leave)).await;
 }
 
-/// What reaches the loop from its helpers.
-enum Message {
-    /// Something for the core.
-    Core(Event),
-    /// A pop brought items.
-    Items(Vec<LeasedItem>),
+/// An agent that the server has not heard of yet.
+struct Prepared<'a> {
+    options: &'a AgentOptions,
+    client: &'a Client,
+    vitals: Vitals,
+    entity: String,
+    name: String,
+    state: StateDirectory,
+    runner: Arc<dyn Runner>,
 }
 
-impl Service {
-    async fn start(options: &AgentOptions, client: &Client, vitals: Vitals) -> Result<Self, AgentError> {
+impl<'a> Prepared<'a> {
+    async fn new(options: &'a AgentOptions, client: &'a Client, vitals: Vitals) -> Result<Self, AgentError> {
         let entity = registration::entity(client, &options.config).await?;
         let name = registration::stable_name(options, client.base_url(), &entity)?;
         let state = StateDirectory::open(&options.state_directory, &name)?;
@@ -211,44 +215,142 @@ impl Service {
                  `--name {other}` to take them over"
             );
         }
-        let registered = registration::register(client, options, &entity, &name, state.instance()).await?;
+        Ok(Self {
+            options,
+            client,
+            vitals,
+            entity,
+            name,
+            state,
+            runner,
+        })
+    }
+
+    /// Makes the agent known, and goes on with what a predecessor left.
+    async fn register(self) -> Result<Service, AgentError> {
+        let config = &self.options.config;
+        let instance = self.state.instance();
+        let registered = registration::register(self.client, self.options, &self.entity, &self.name, instance).await?;
         let Registered { id, name, managed } = registered;
-        vitals.answered();
-        vitals.note(|facts| facts.name.clone_from(&name));
+        self.vitals.answered();
+        self.vitals.note(|facts| facts.name.clone_from(&name));
         if !managed {
             tracing::info!("the server has no additions: polling, without leases that are renewed");
         }
         let shared = Arc::new(Shared {
-            client: client.clone(),
-            runner,
-            config: options.config.clone(),
+            client: self.client.clone(),
+            runner: self.runner,
+            config: config.clone(),
             agent_id: id,
-            entity,
+            entity: self.entity,
             agent_name: name,
-            cache: state.cache(),
-            vitals,
+            cache: self.state.cache(),
+            vitals: self.vitals,
             managed,
         });
         let (events, inbox) = mpsc::unbounded_channel();
         let began = Instant::now();
-        let drain_timeout = options.config.drain_timeout.map(millis);
-        let mut service = Self {
-            core: Core::new(options.config.max_jobs, managed, drain_timeout, [], 0),
-            queues: options.config.queues.clone(),
+        let drain_timeout = config.drain_timeout.map(millis);
+        let mut service = Service {
+            core: Core::new(config.max_jobs, managed, drain_timeout, [], 0),
+            queues: config.queues.clone(),
             orders: BTreeMap::new(),
             tasks: JoinSet::new(),
+            status: StatusLine::new(Arc::clone(&shared), events.clone()),
             events,
             inbox,
             began,
             next_status_line: began,
-            _state: state,
+            _state: self.state,
             shared,
         };
         let adopted = service.take_over().await?;
-        service.core = Core::new(options.config.max_jobs, managed, drain_timeout, adopted, 0);
+        service.core = Core::new(config.max_jobs, managed, drain_timeout, adopted, 0);
         Ok(service)
     }
+}
 
+/// Tells the server the agent's status, one call after the other: no word arrives after a later one. Of
+/// words that come during a call the last one counts.
+struct StatusLine {
+    status: watch::Sender<AgentStatus>,
+    teller: AbortOnDropHandle<()>,
+}
+
+impl StatusLine {
+    fn new(shared: Arc<Shared>, events: mpsc::UnboundedSender<Message>) -> Self {
+        let (status, mut words) = watch::channel(AgentStatus::Polling);
+        let teller = AbortOnDropHandle::new(tokio::spawn(async move {
+            while words.changed().await.is_ok() {
+                let status = *words.borrow_and_update();
+                tell(&shared, status, &events).await;
+                if status == AgentStatus::Killed {
+                    return;
+                }
+            }
+        }));
+        Self { status, teller }
+    }
+
+    fn say(&self, status: AgentStatus) {
+        self.status.send_replace(status);
+    }
+
+    /// Says that the agent has ended, and waits a moment until that was heard.
+    async fn take_leave(&mut self) {
+        self.say(AgentStatus::Killed);
+        let _ = tokio::time::timeout(LAST_WORD, &mut self.teller).await;
+    }
+}
+
+/// Says that the agent is there, and asks an official server whether it is to go on.
+async fn tell(shared: &Shared, status: AgentStatus, events: &mpsc::UnboundedSender<Message>) {
+    let client = shared.client.with_retry(Retry::Never);
+    // An official server knows no other word.
+    let status = match status {
+        AgentStatus::Draining if !shared.managed => AgentStatus::Running,
+        status => status,
+    };
+    if let Err(error) = client.update_agent(&shared.agent_id, status).await {
+        tracing::debug!(%error, "the status was not taken");
+        return;
+    }
+    shared.vitals.answered();
+    if shared.managed || status == AgentStatus::Killed {
+        return;
+    }
+    if let Ok(agent) = client.agent(&shared.agent_id).await
+        && agent.stop_polling == Some(true)
+    {
+        let _ = events.send(Message::Core(Event::DrainRequested(true)));
+    }
+}
+
+/// A registered agent with what it took over.
+struct Service {
+    shared: Arc<Shared>,
+    queues: Vec<String>,
+    core: Core,
+    orders: BTreeMap<String, watch::Sender<Order>>,
+    tasks: JoinSet<()>,
+    status: StatusLine,
+    events: mpsc::UnboundedSender<Message>,
+    inbox: mpsc::UnboundedReceiver<Message>,
+    began: Instant,
+    next_status_line: Instant,
+    /// Held for its lock.
+    _state: StateDirectory,
+}
+
+/// What reaches the loop from its helpers.
+enum Message {
+    /// Something for the core.
+    Core(Event),
+    /// A pop brought items.
+    Items(Vec<LeasedItem>),
+}
+
+impl Service {
     /// Goes on with what a predecessor left, and returns the leases that this agent now looks after.
     async fn take_over(&mut self) -> Result<Vec<String>, AgentError> {
         let shared = &Arc::clone(&self.shared);
@@ -396,12 +498,8 @@ impl Service {
                 );
                 self.order(&handle, Order::Abandon);
             }
-            Action::Heartbeat(AgentStatus::Killed) => {
-                let client = self.shared.client.with_retry(Retry::Never);
-                // The last word is worth a moment, and no more: the server notices silence too.
-                let _ = client.update_agent(&self.shared.agent_id, AgentStatus::Killed).await;
-            }
-            Action::Heartbeat(status) => self.heartbeat(status),
+            Action::Heartbeat(AgentStatus::Killed) => self.status.take_leave().await,
+            Action::Heartbeat(status) => self.status.say(status),
             Action::End(ending) => {
                 let jobs = self.core.running();
                 // Only the tasks end: the jobs go on below their shims.
@@ -478,32 +576,6 @@ impl Service {
                 shared.vitals.count(|counts| &mut counts.failed_renewals);
                 tracing::warn!(%error, "leases could not be renewed; jobs go on");
                 let _ = events.send(Message::Core(Event::RenewFailed));
-            }
-        });
-    }
-
-    /// Says that the agent is there, and asks an official server whether it is to go on.
-    fn heartbeat(&self, status: AgentStatus) {
-        let (shared, events) = (Arc::clone(&self.shared), self.events.clone());
-        tokio::spawn(async move {
-            let client = shared.client.with_retry(Retry::Never);
-            // An official server knows no other word.
-            let status = match status {
-                AgentStatus::Draining if !shared.managed => AgentStatus::Running,
-                status => status,
-            };
-            if let Err(error) = client.update_agent(&shared.agent_id, status).await {
-                tracing::debug!(%error, "the status was not taken");
-                return;
-            }
-            shared.vitals.answered();
-            if shared.managed {
-                return;
-            }
-            if let Ok(agent) = client.agent(&shared.agent_id).await
-                && agent.stop_polling == Some(true)
-            {
-                let _ = events.send(Message::Core(Event::DrainRequested(true)));
             }
         });
     }

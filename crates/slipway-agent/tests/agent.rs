@@ -22,10 +22,11 @@ use slipway_wire::item::{Item, Outcome, Report};
 use slipway_wire::job::{self, JobFile};
 use slipway_wire::queue::{Push, UpsertQueue};
 use slipway_wire::run::UpsertRun;
-use tokio::io::AsyncReadExt as _;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::unix::pipe;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{oneshot, watch};
+use tokio::task::{JoinHandle, JoinSet};
 
 const KEY: &str = "slipway_0123456789abcdefghijklmnopqrstuvwxyzABCDEFGH";
 
@@ -296,6 +297,66 @@ impl RunningAgent {
     }
 }
 
+/// Forwards connections to a server, and keeps what is answered to one request back.
+struct Gate {
+    address: SocketAddr,
+    open: watch::Sender<bool>,
+    task: JoinHandle<()>,
+}
+
+impl Gate {
+    /// Holds back whatever is answered to a connection once `text` was sent on it, until it is opened.
+    async fn before(server: SocketAddr, text: &'static str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let open = watch::Sender::new(false);
+        let opened = open.subscribe();
+        let task = tokio::spawn(async move {
+            let mut connections = JoinSet::new();
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                connections.spawn(Self::forward(client, server, text, opened.clone()));
+            }
+        });
+        Self { address, open, task }
+    }
+
+    async fn forward(client: TcpStream, server: SocketAddr, text: &str, mut opened: watch::Receiver<bool>) {
+        let server = TcpStream::connect(server).await.unwrap();
+        let (mut asked, mut answered) = client.into_split();
+        let (mut answers, mut asks) = server.into_split();
+        let held = watch::Sender::new(false);
+        let ask = async {
+            let (mut said, mut buffer) = (Vec::new(), vec![0; 64 << 10]);
+            while let Ok(count @ 1..) = asked.read(&mut buffer).await {
+                said.extend_from_slice(&buffer[..count]);
+                if said.windows(text.len()).any(|window| window == text.as_bytes()) {
+                    held.send_replace(true);
+                }
+                asks.write_all(&buffer[..count]).await.unwrap();
+            }
+        };
+        let answer = async {
+            let mut buffer = vec![0; 64 << 10];
+            while let Ok(count @ 1..) = answers.read(&mut buffer).await {
+                if *held.borrow() {
+                    opened.wait_for(|open| *open).await.unwrap();
+                }
+                if answered.write_all(&buffer[..count]).await.is_err() {
+                    return;
+                }
+            }
+        };
+        tokio::join!(ask, answer);
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
 /// Waits for a condition, and says which one did not come true.
 async fn in_time<T>(what: &str, condition: impl Future<Output = T>) -> T {
     match tokio::time::timeout(DEADLINE, condition).await {
@@ -461,6 +522,55 @@ async fn a_successor_takes_running_and_ended_jobs_over() {
         "a job was started twice"
     );
     successor.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_ends_while_it_registers_takes_its_leave() {
+    let bench = Bench::new().await;
+    let gate = Gate::before(bench.address, "createLaunchAgent").await;
+    let through = ClientOptions::new(format!("http://{}", gate.address), Some(KEY.to_owned()));
+    let start = || {
+        let agent = Agent::new(bench.agent_options(|_| {}), Client::new(through.clone()).unwrap());
+        RunningAgent {
+            handle: agent.handle(),
+            task: tokio::spawn(agent.run()),
+        }
+    };
+    let registered = async |epoch| {
+        in_time("the agent is registered", async {
+            loop {
+                let agents = bench.client.agents("alice").await.unwrap();
+                if let Some(agent) = agents.into_iter().find(|agent| agent.epoch == Some(epoch)) {
+                    return agent;
+                }
+            }
+        })
+        .await
+    };
+    // The server has it, and the agent does not know yet.
+    let agent = start();
+    assert_eq!(registered(1).await.active, Some(true));
+    agent.handle.drain();
+    gate.open.send_replace(true);
+    assert_eq!(agent.task.await.unwrap().unwrap(), End::Drained);
+    assert_eq!(
+        registered(1).await.active,
+        Some(false),
+        "it still counts as serving its queue"
+    );
+
+    // A server that says nothing more keeps it for a moment, and not at all after a second signal.
+    for (epoch, leaves) in [(2, false), (3, true)] {
+        gate.open.send_replace(false);
+        let agent = start();
+        registered(epoch).await;
+        agent.handle.drain();
+        if leaves {
+            agent.handle.leave();
+        }
+        let end = in_time("the agent ends", agent.task).await.unwrap().unwrap();
+        assert_eq!(end, End::Left { jobs: 0 });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

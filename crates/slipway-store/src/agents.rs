@@ -466,11 +466,21 @@ impl Store {
                 Touch::Nothing => return Ok(true),
                 Touch::Write(changed) => changed,
             };
-            tx.execute(
+            // On PostgreSQL its last word may have come in between.
+            let written = tx.execute(
                 "UPDATE agents SET heartbeat_at = $3, status = COALESCE(CAST($4 AS BIGINT), status) \
-                 WHERE entity_id = $1 AND id = $2 AND replaced = 0",
-                params![id.entity, id.number, now, changed.map(AgentStatus::code)],
+                 WHERE entity_id = $1 AND id = $2 AND replaced = 0 AND status <> $5",
+                params![
+                    id.entity,
+                    id.number,
+                    now,
+                    changed.map(AgentStatus::code),
+                    AgentStatus::Killed.code(),
+                ],
             )?;
+            if written == 0 {
+                return Ok(false);
+            }
             if let Some(status) = changed {
                 note(
                     tx,

@@ -14,6 +14,7 @@ crate::cases!(
     a_successor_inherits_what_is_held,
     contact_is_written_now_and_then,
     an_ended_agent_stays_ended,
+    a_last_word_outlasts_what_is_said_at_the_same_moment,
     a_queue_knows_its_live_agents,
     a_drain_is_asked_for_and_taken_back,
 );
@@ -142,6 +143,22 @@ async fn an_ended_agent_stays_ended(bed: &Bed) {
         ..new_agent("agent", &[])
     };
     assert_eq!(bed.register(elsewhere, T0).await.epoch, 2);
+}
+
+async fn a_last_word_outlasts_what_is_said_at_the_same_moment(bed: &Bed) {
+    for round in 0..30 {
+        let agent = bed.agent(&format!("agent-{round}"), &[]).await;
+        let say = |status| bed.store.touch_agent(agent, Some(status), T0);
+        let (running, killed, draining) = tokio::join!(
+            say(AgentStatus::Running),
+            say(AgentStatus::Killed),
+            say(AgentStatus::Draining)
+        );
+        assert!(killed.unwrap(), "round {round}");
+        let (_, _) = (running.unwrap(), draining.unwrap());
+        let status = bed.store.agent(agent).await.unwrap().unwrap().status;
+        assert_eq!(status, AgentStatus::Killed, "round {round}");
+    }
 }
 
 async fn a_queue_knows_its_live_agents(bed: &Bed) {
