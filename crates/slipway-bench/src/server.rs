@@ -35,7 +35,8 @@ impl Database {
     }
 }
 
-/// A running server.
+/// A running server. Killed with its handle, so that a measurement that fails leaves none behind; its
+/// data and log stay then.
 pub(crate) struct Server {
     child: Child,
     port: u16,
@@ -234,6 +235,14 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Of one that was stopped nothing is left to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 /// Lets this process and its children have as many open files as the system allows.
 pub(crate) fn raise_file_limit() -> Result<()> {
     let limit = getrlimit(Resource::Nofile);
@@ -245,4 +254,24 @@ pub(crate) fn raise_file_limit() -> Result<()> {
         },
     )
     .context("raising the limit of open files")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_ends_with_its_handle() {
+        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let pid = Pid::from_child(&child);
+        let server = Server {
+            child,
+            port: 0,
+            binary: PathBuf::new(),
+            dir: PathBuf::new(),
+            database: Database::Sqlite,
+        };
+        drop(server);
+        assert!(rustix::process::test_kill_process(pid).is_err(), "it still runs");
+    }
 }
