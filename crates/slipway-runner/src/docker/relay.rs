@@ -10,6 +10,7 @@
 //! queue sets another `WANDB_BASE_URL`.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -139,21 +140,25 @@ impl Relays {
     /// Opens the relays that jobs of an earlier process use.
     pub(super) async fn reopen(&self) {
         let Some(server) = &self.server else { return };
-        let kept: BTreeMap<Ipv4Addr, Kept> = match self.directory.read(RECORD) {
-            Ok(kept) => kept.unwrap_or_default(),
-            Err(error) => {
-                tracing::warn!(%error, "the relays of running jobs are not known; they may not reach the server");
-                return;
-            }
-        };
         let mut open = self.open.lock().await;
-        for (gateway, kept) in kept {
+        for (gateway, kept) in self.kept() {
             if open.contains_key(&gateway) {
                 continue;
             }
             match TcpListener::bind((gateway, kept.port)).await {
                 Ok(listener) => drop(open.insert(gateway, (kept, serve(listener, server.clone(), kept.subnet)))),
                 Err(error) => tracing::info!(%gateway, %error, "a relay of earlier jobs cannot be opened"),
+            }
+        }
+    }
+
+    /// The relays that jobs of this or an earlier process use, open or not.
+    fn kept(&self) -> BTreeMap<Ipv4Addr, Kept> {
+        match self.directory.read(RECORD) {
+            Ok(kept) => kept.unwrap_or_default(),
+            Err(error) => {
+                tracing::warn!(%error, "the relays of running jobs are not known; they may not reach the server");
+                BTreeMap::new()
             }
         }
     }
@@ -231,7 +236,9 @@ impl Relays {
         {
             return Some(kept.port);
         }
-        let listener = match TcpListener::bind((bridge.gateway, 0)).await {
+        let mut record = self.kept();
+        let earlier = record.get(&bridge.gateway).filter(|kept| kept.subnet == bridge.subnet);
+        let listener = match listen(bridge.gateway, earlier.map(|kept| kept.port)).await {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::info!(gateway = %bridge.gateway, %error, "no relay on this network");
@@ -244,12 +251,22 @@ impl Relays {
         };
         tracing::info!(gateway = %bridge.gateway, port = kept.port, "containers reach the server here");
         open.insert(bridge.gateway, (kept, serve(listener, server.clone(), bridge.subnet)));
-        let record: BTreeMap<Ipv4Addr, Kept> = open.iter().map(|(gateway, (kept, _))| (*gateway, *kept)).collect();
+        record.extend(open.iter().map(|(gateway, (kept, _))| (*gateway, *kept)));
         if let Err(error) = self.directory.write(RECORD, &record) {
             tracing::warn!(%error, "the relay's port cannot be kept; jobs that outlive this agent may lose the server");
         }
         Some(kept.port)
     }
+}
+
+/// Listens at the port that jobs know already, or at any if that is taken.
+async fn listen(gateway: Ipv4Addr, earlier: Option<u16>) -> io::Result<TcpListener> {
+    if let Some(port) = earlier
+        && let Ok(listener) = TcpListener::bind((gateway, port)).await
+    {
+        return Ok(listener);
+    }
+    TcpListener::bind((gateway, 0)).await
 }
 
 /// Looks a network up; none if its containers are not on a bridge of the engine's machine.
@@ -391,6 +408,39 @@ mod tests {
         }
         assert!(Subnet::parse("0.0.0.0/0").unwrap().contains(IpAddr::from([1, 2, 3, 4])));
         assert!(Subnet::parse("1.2.3.4/33").is_none() && Subnet::parse("x").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_relay_that_could_not_be_opened_again_is_not_forgotten() {
+        let directory = tempfile::tempdir().unwrap();
+        let bridge = |gateway: [u8; 4]| Bridge {
+            gateway: gateway.into(),
+            subnet: Subnet::parse("127.0.0.0/8").unwrap(),
+        };
+        let (first, second) = (bridge([127, 0, 0, 1]), bridge([127, 0, 0, 2]));
+        let relays = || Relays::new("http://127.0.0.1:9", directory.path().to_owned());
+        let taken = TcpListener::bind((first.gateway, 0)).await.unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let kept = BTreeMap::from([(
+            first.gateway,
+            Kept {
+                port,
+                subnet: first.subnet,
+            },
+        )]);
+        JobDirectory::at(directory.path().to_owned())
+            .write(RECORD, &kept)
+            .unwrap();
+        let one = relays();
+        let server = one.server.clone().unwrap();
+        one.reopen().await;
+        assert!(one.open.lock().await.is_empty());
+        // A job on another network writes the record anew; the port becomes free; one on the first follows.
+        one.relay(&server, &second).await.unwrap();
+        drop(taken);
+        assert_eq!(relays().kept()[&first.gateway].port, port);
+        assert_eq!(one.relay(&server, &first).await, Some(port));
+        assert_eq!(one.kept().len(), 2);
     }
 
     #[tokio::test]
