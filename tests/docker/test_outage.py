@@ -247,3 +247,41 @@ def test_an_agent_leaves_without_the_engine_and_its_job_goes_on(world: World) ->
     world.proxy.start()
     done = queues.wait_end(world.user, item)
     assert (done["exitCode"], world.output(item), world.starts) == (6, "began\nended\n", 1)
+
+
+@pytest.mark.parametrize("path", ["/containers/create", "/start"])
+def test_a_launch_that_hangs_with_the_engine_is_cancelled_and_never_starts(world: World, path: str) -> None:
+    agent = world.start()
+    lost = world.proxy.lose("request", "POST", path)
+    item = world.push(JOB + "0")
+    assert lost.wait(60)
+    world.proxy.stop()
+    if path == "/start":
+        # Whether the engine heard it nobody knows, so that the item cannot end without it.
+        agent.process.wait_for_output("the answer to a start was lost")
+        queues.cancel(world.user, item)
+        agent.process.wait_for_output("its status cannot be read")
+        assert world.item(item)["state"] == "CLAIMED"
+        world.proxy.start()
+    else:
+        queues.cancel(world.user, item)
+    assert queues.wait_end(world.user, item, 30)["state"] == "KILLED"
+    if path != "/start":
+        world.proxy.start()
+    world.let_go()
+    assert queues.wait_end(world.user, world.push(JOB + "7"))["exitCode"] == 7
+    assert world.starts == 1
+
+
+def test_a_job_is_not_started_anew_by_an_agent_that_lost_its_directory_and_finds_no_engine(world: World) -> None:
+    agent = world.start()
+    item = world.running(JOB + "6")
+    agent.process.kill()
+    world.proxy.stop()
+    containers = agent.directory / "state" / f"agent-of-{world.queue}" / "containers"
+    containers.rename(agent.directory / "lost")
+    world.restart(agent)
+    world.proxy.start()
+    world.let_go()
+    done = queues.wait_end(world.user, item)
+    assert (done["exitCode"], done["attempt"], world.starts) == (6, 1, 1), done["failure"]
