@@ -101,7 +101,11 @@ def test_options_labels_and_a_stop(
 def test_what_goes_wrong_has_its_reason(client: Client, queue_name: str, start_agent: StartAgent, podman: Docker) -> None:
     queue(client, queue_name)
     agent = start_agent(queue_name, max_jobs=1)
+    stranger = podman.run("create", BUSYBOX)
+    name = podman.inspect(stranger)["Name"].strip("/")  # type: ignore[index]
     for config, spec, reason, says in [
+        ({"name": name}, shell("true"), "name-taken", name),
+        ({"pull": "never"}, {"docker": {"docker_image": "no/such:1"}}, "image-missing", "no/such:1"),
         ({}, {"docker": {"docker_image": "127.0.0.1:1/no/image:1"}}, "registry-unreachable", "127.0.0.1:1/no/image:1"),
         ({"network": "no-such-network"}, shell("true"), "network-missing", "no-such-network"),
         ({}, {"docker": {"docker_image": BUSYBOX}, "overrides": {"entry_point": ["no-such"]}}, "program-not-found", "no-such"),
@@ -110,6 +114,7 @@ def test_what_goes_wrong_has_its_reason(client: Client, queue_name: str, start_a
         queue(client, queue_name, **config)
         assert says in failed(client.user, push(client.user, queue_name, spec), reason)
     agent.process.require_running()
+    podman.run("rm", stranger)
 
 
 def test_jobs_outlive_agent_and_engine(

@@ -176,6 +176,15 @@ pub(super) enum Trouble {
 }
 
 impl Trouble {
+    /// Whether a container was not created because there is one of its name. Podman says so by an error
+    /// of its own.
+    pub(super) fn is_taken(&self) -> bool {
+        match self {
+            Self::Away(_) => false,
+            Self::Answer { status, message } => *status == 409 || message.contains("that name is already in use"),
+        }
+    }
+
     pub(super) const fn status(&self) -> u16 {
         match self {
             Self::Away(_) => 0,
@@ -252,13 +261,18 @@ pub(super) fn refusal(action: &str, message: &str) -> RunnerError {
             "port-taken",
             "; another program listens there: choose another port, or none",
         )
+    } else if has("does not match the specified platform") {
+        (
+            "platform-missing",
+            "; the image that the engine has is for another platform: see `platform` and `pull`",
+        )
+    } else if message.to_lowercase().contains("no such image") {
+        ("image-missing", "; it was removed meanwhile, or `pull` is `never`")
     } else if has("network") && has("not found") {
         (
             "network-missing",
             "; create it with `docker network create`, or correct `network`",
         )
-    } else if has("No such image") {
-        ("image-missing", "; it was removed meanwhile, or `pull` is `never`")
     } else if has("runtime") && (has("Unknown") || has("unknown or invalid")) {
         ("runtime-missing", "; the engine's configuration does not have it")
     } else {
@@ -367,6 +381,12 @@ mod tests {
             ("Bind for 0.0.0.0:80 failed: port is already allocated", "port-taken"),
             ("network nope not found", "network-missing"),
             ("No such image: a:b", "image-missing"),
+            ("no such image: docker.io/network/b:1: image not known", "image-missing"),
+            (
+                "image with reference a:b was found but does not match the specified platform: wanted linux/arm64, \
+                 actual: linux/amd64",
+                "platform-missing",
+            ),
             ("Unknown runtime specified nvidia", "runtime-missing"),
             ("something else", "engine-refused"),
         ] {

@@ -130,10 +130,10 @@ impl DockerRunner {
                 Ok((Created::New, created.id))
             }
             Err(Trouble::Away(message)) => Err(engine.away(message)),
-            Err(Trouble::Answer { status: 409, message }) => {
+            Err(trouble) if trouble.is_taken() => {
                 let Some(found) = inspect(engine, &container.name).await? else {
                     // Gone meanwhile: the name is free.
-                    return Err(engine.away(message));
+                    return Err(engine.away(trouble.to_string()));
                 };
                 let state = if created_only(&found) {
                     Created::New

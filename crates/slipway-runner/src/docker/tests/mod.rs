@@ -451,6 +451,40 @@ async fn output_beyond_the_limit_ends_with_a_word_about_it() {
     );
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_name_that_is_taken_is_known_by_the_words_of_either_engine() {
+    let words = "creating container storage: the container name \"fixed\" is already in use by 0. You have to remove \
+                 that container to be able to reuse that name: that name is already in use";
+    for (status, message) in [(409, "the name is in use"), (500, words)] {
+        // By a stranger's container.
+        let bench = Bench::new();
+        bench.engine.stranger("fixed");
+        bench.engine.script(move |call| match call {
+            "POST /containers/create" => Turn::Answer(status, message),
+            _ => Turn::Usual,
+        });
+        let job = workload(&json!({"name": "fixed"}));
+        let error = bench.runner.launch(job, &bench.line).await.unwrap_err();
+        assert_eq!(error.reason(), "name-taken", "{error}");
+        // By its own, whose creation was not answered.
+        let bench = Bench::new();
+        let mut calls = 0;
+        bench.engine.script(move |call| {
+            calls += usize::from(call == "POST /containers/create");
+            match (call, calls) {
+                ("POST /containers/create", 1) => Turn::Lost,
+                ("POST /containers/create", _) => Turn::Answer(status, message),
+                _ => Turn::Usual,
+            }
+        });
+        bench.launched().await;
+        assert_eq!(
+            (bench.engine.containers().len(), bench.engine.containers()[0].starts),
+            (1, 1)
+        );
+    }
+}
+
 #[test]
 fn an_end_is_a_code_a_signal_or_a_lack_of_memory() {
     let state = |code: i64, oom: bool, error: &str| ContainerState {
