@@ -38,6 +38,7 @@ CASES: dict[str, tuple[dict[str, Any], dict[str, Any], str, list[str]]] = {
     "another, at the start": ({"cpuset-cpus": "4000"}, shell("true"), "engine-refused", ["4000"]),
     "a device that is not there": ({"device": "/dev/no-such-device"}, shell("true"), "engine-refused", ["/dev/no-such-device"]),
     "a volume path that is missing": ({"volume": "/no/such/path:/data"}, shell("true"), "path-missing", ["/no/such/path"]),
+    "a labelled one that is missing": ({"volume": "/no/such/path:/data:ro,z"}, shell("true"), "path-missing", ["/no/such/path"]),
     "an image of another platform": ({"platform": "linux/arm64", "pull": "never"}, shell("true"), "platform-missing", ["linux/arm64"]),
     "an image that is not to be pulled": ({"pull": "never"}, {"docker": {"docker_image": "no/such:1"}}, "image-missing", ["no/such:1"]),
     "a mount that is missing": ({"mount": "type=bind,source=/no/such/path,target=/data"}, shell("true"), "path-missing", ["/no/such/path"]),

@@ -154,6 +154,9 @@ pub struct FurtherNetwork {
 pub struct ContainerRequest {
     /// The body of the request, without image, environment, entry point, command and labels.
     pub body: Map<String, Value>,
+    /// The directories of the host among the body's `Binds`, as mounts: an engine makes one that is
+    /// missing, where it refuses a mount.
+    pub directories: Vec<Value>,
     /// The name that the configuration asks for.
     pub name: Option<String>,
     /// The platform, such as `linux/arm64`.

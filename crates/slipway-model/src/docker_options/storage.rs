@@ -18,6 +18,9 @@ pub(super) enum Volume {
     Mount(Value),
     /// As the engine reads it.
     Bind(String),
+    /// A directory of the host with a label of SELinux, for which a mount has no word: as the engine
+    /// reads it, and the mount that it would be without.
+    Labelled(String, Value),
 }
 
 /// `[source:]path[:options]`.
@@ -55,6 +58,8 @@ pub(super) fn volume(text: &str) -> Result<Volume, String> {
         ("Source".to_owned(), json!(source)),
         ("Target".to_owned(), json!(target)),
     ]);
+    let label = |option: &str| matches!(option, "z" | "Z");
+    let labelled = options.split(',').any(label);
     for option in options.split(',').filter(|option| !option.is_empty()) {
         match option {
             "rw" => {}
@@ -63,12 +68,17 @@ pub(super) fn volume(text: &str) -> Result<Volume, String> {
             _ if PROPAGATIONS.contains(&option) => {
                 mount.insert("BindOptions".to_owned(), json!({"Propagation": option}));
             }
-            // A mount has no word for labels of SELinux.
-            "z" | "Z" => return Ok(Volume::Bind(text.to_owned())),
+            // The engine reads it by itself.
+            _ if labelled => {}
             _ => return wrong(&format!("`{option}` is not an option of a volume")),
         }
     }
-    Ok(Volume::Mount(Value::Object(mount)))
+    let mount = Value::Object(mount);
+    Ok(if labelled {
+        Volume::Labelled(text.to_owned(), mount)
+    } else {
+        Volume::Mount(mount)
+    })
 }
 
 /// The value of `mount`: `KEY=value` by commas.

@@ -557,6 +557,10 @@ fn volumes(draft: &mut Draft<'_>, values: &[String]) -> Done {
             Volume::Anonymous(path) => draft.put_top("Volumes", &path, json!({})),
             Volume::Mount(mount) => draft.add("Mounts", [mount])?,
             Volume::Bind(bind) => draft.add("Binds", [json!(bind)])?,
+            Volume::Labelled(bind, mount) => {
+                draft.add("Binds", [json!(bind)])?;
+                draft.request.directories.push(mount);
+            }
         }
     }
     Ok(())

@@ -220,6 +220,16 @@ fn options_become_the_engines_fields() {
 }
 
 #[test]
+fn a_directory_with_a_label_is_known_besides_its_bind() {
+    let request = read(&json!({"volume": ["/a:/b:ro,Z", "data:/c", "/d:/e"]})).unwrap();
+    assert_eq!(
+        request.directories,
+        [json!({"Type": "bind", "Source": "/a", "Target": "/b", "ReadOnly": true})]
+    );
+    assert_eq!(request.body["HostConfig"]["Binds"], json!(["/a:/b:ro,Z", "data:/c"]));
+}
+
+#[test]
 fn gpus_are_a_number_all_or_devices() {
     for (text, count, devices, capabilities) in [
         (json!("all"), -1, json!([]), json!([["gpu"]])),

@@ -9,7 +9,7 @@ use bollard::query_parameters::CreateContainerOptions;
 use slipway_model::docker_options::{self, Lookup};
 use tokio::time::Instant;
 
-use super::calls::{connect, created_only, inspect, patiently};
+use super::calls::{connect, created_only, inspect, patiently, remove};
 use super::engine::{self, Engine, Trouble};
 use super::request::{self, Container};
 use super::{AGAIN, BEGUN, DONE, DockerRunner, RECORD, Record, UNHEARD, make_directory, write};
@@ -87,6 +87,15 @@ impl DockerRunner {
             body: connected.await?,
             ..container
         };
+        if let Some(probe) = container.with_mounts() {
+            let quiet = Line::new(drop);
+            let created = patiently(line, "look for directories", || {
+                self.create(engine, &probe, record, &quiet)
+            });
+            if let (Created::New, id) = created.await? {
+                patiently(line, "remove a container", || remove(engine, &id, false)).await?;
+            }
+        }
         let created = patiently(line, "create a container", || {
             self.create(engine, &container, record, line)
         });

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use bollard::models::ContainerCreateBody;
+use bollard::models::{ContainerCreateBody, Mount};
 use serde_json::{Value, json};
 use slipway_model::docker_options::{ContainerRequest, FurtherNetwork, Pull};
 
@@ -16,14 +16,31 @@ const ITEM: &str = "slipway.item";
 const ATTEMPT: &str = "slipway.attempt";
 
 /// A container to be created.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Container {
     pub(super) name: String,
     pub(super) image: String,
     pub(super) platform: Option<String>,
     pub(super) pull: Option<Pull>,
     pub(super) body: ContainerCreateBody,
+    /// The directories of the host among the body's binds.
+    pub(super) directories: Vec<Mount>,
     pub(super) networks: Vec<FurtherNetwork>,
+}
+
+impl Container {
+    /// The container with mounts in place of its binds, if directories of the host are among those. An
+    /// engine refuses it where one is missing, which it would make, empty, for a bind.
+    pub(super) fn with_mounts(&self) -> Option<Self> {
+        if self.directories.is_empty() {
+            return None;
+        }
+        let mut container = self.clone();
+        let host = container.body.host_config.get_or_insert_default();
+        host.binds = None;
+        host.mounts.get_or_insert_default().append(&mut container.directories);
+        Some(container)
+    }
 }
 
 /// Puts a workload and what its options ask for together.
@@ -57,16 +74,19 @@ pub(super) fn compose(workload: &Workload, mut asked: ContainerRequest, scope: &
     if let Some(command) = command {
         body.insert("Cmd".to_owned(), json!(command));
     }
-    let body = serde_json::from_value(Value::Object(body)).map_err(|error| RunnerError::Refused {
+    let unfit = |error| RunnerError::Refused {
         reason: "bad-option",
         message: format!("the options of the container do not fit together: {error}"),
-    })?;
+    };
+    let body = serde_json::from_value(Value::Object(body)).map_err(unfit)?;
+    let directories = serde_json::from_value(Value::Array(asked.directories)).map_err(unfit)?;
     Ok(Container {
         name,
         image,
         platform: asked.platform,
         pull: asked.pull,
         body,
+        directories,
         networks: asked.networks,
     })
 }

@@ -485,6 +485,30 @@ async fn a_name_that_is_taken_is_known_by_the_words_of_either_engine() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn directories_with_a_label_are_looked_for_before_an_engine_could_make_them() {
+    let job = || workload(&json!({"volume": ["/data:/in:ro,z", "named:/v", "/plain:/p"], "name": "fixed"}));
+    let bench = Bench::new();
+    bench.runner.launch(job(), &bench.line).await.unwrap();
+    let made = bench.engine.containers();
+    assert_eq!((made.len(), made[0].starts), (1, 1));
+    assert_eq!(
+        made[0].body["HostConfig"]["Binds"],
+        json!(["/data:/in:ro,z", "named:/v"])
+    );
+    assert_eq!(bench.engine.count("POST /containers/create"), 2);
+    assert_eq!(bench.told("engine-warning").len(), 1);
+
+    let bench = Bench::new();
+    bench.engine.script(|call| match call {
+        "POST /containers/create" => Turn::Answer(400, "bind source path does not exist: /data"),
+        _ => Turn::Usual,
+    });
+    let error = bench.runner.launch(job(), &bench.line).await.unwrap_err();
+    assert_eq!(error.reason(), "path-missing");
+    assert_eq!(bench.engine.count("POST /containers/create"), 1);
+}
+
 #[test]
 fn an_end_is_a_code_a_signal_or_a_lack_of_memory() {
     let state = |code: i64, oom: bool, error: &str| ContainerState {

@@ -35,7 +35,8 @@ pub(super) struct Fake {
     pub(super) starts: usize,
     /// Lines of its log.
     pub(super) log: Vec<&'static str>,
-    body: Value,
+    /// What it was made of.
+    pub(super) body: Value,
 }
 
 type Script = Box<dyn FnMut(&str) -> Turn + Send>;
