@@ -1,7 +1,7 @@
 //! Many rows in few statements, each engine in its own fastest way.
 
 use super::{Dialect, Field, Tx, Value, params};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 /// How many rows travel in one parameter to PostgreSQL.
 const CHUNK: usize = 2_000;
@@ -64,23 +64,13 @@ pub(crate) fn insert_all(
             for chunk in rows.chunks(CHUNK) {
                 let lists = chunk
                     .iter()
-                    .map(|row| row.iter().map(json).collect::<Result<Vec<_>>>())
+                    .map(|row| row.iter().map(Value::to_json).collect::<Result<Vec<_>>>())
                     .collect::<Result<Vec<_>>>()?;
                 inserted += tx.execute(&sql, params![serde_json::json!(lists).to_string()])?;
             }
         }
     }
     Ok(inserted)
-}
-
-fn json(value: &Value) -> Result<serde_json::Value> {
-    Ok(match value {
-        Value::Null => serde_json::Value::Null,
-        Value::Int(value) => (*value).into(),
-        Value::Real(value) => (*value).into(),
-        Value::Text(value) => value.as_str().into(),
-        Value::Bytes(_) => return Err(Error::Internal("bytes do not travel in bulk".to_owned())),
-    })
 }
 
 /// Reserves numbers for rows of a table, ascending, so that rows in several tables can refer to

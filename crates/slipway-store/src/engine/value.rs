@@ -77,6 +77,22 @@ impl<T: Into<Value>> From<Option<T>> for Value {
     }
 }
 
+impl Value {
+    /// The value as a list of records carries it.
+    ///
+    /// # Errors
+    /// [`Error::Internal`] for bytes: JSON has none.
+    pub(crate) fn to_json(&self) -> Result<serde_json::Value> {
+        Ok(match self {
+            Self::Null => serde_json::Value::Null,
+            Self::Int(value) => (*value).into(),
+            Self::Real(value) => (*value).into(),
+            Self::Text(value) => value.as_str().into(),
+            Self::Bytes(_) => return Err(Error::Internal("bytes do not travel in bulk".to_owned())),
+        })
+    }
+}
+
 /// One row of an answer, by column position.
 #[derive(Debug, Clone)]
 pub struct Row(pub(crate) Vec<Value>);

@@ -9,7 +9,7 @@ use slipway_model::item::{Effect, Failure, ItemEvent, ItemFacts, ItemState, Refu
 use slipway_model::run::RunState;
 
 use super::{Item, row};
-use crate::engine::{Field, Tx, Value, params};
+use crate::engine::{Dialect, Field, Row, Tx, Value, params};
 use crate::events::{self, NewEvent};
 use crate::{Error, Result, queues, runs};
 
@@ -70,33 +70,23 @@ pub(super) struct Batch<'a> {
     pub(super) params: Vec<Value>,
 }
 
+/// What a batch update answers of each item, in the order that [`Moved`] is read in.
+const MOVED: &str = "items.entity_id, items.id, items.queue_id, items.agent_entity_id, items.agent_id, items.author, \
+    items.attempt, items.stop_requested, items.run_entity, items.run_project, items.run_id";
+
 /// Updates every item whose handle is current, which `holder` holds if the caller said who it is,
-/// and whose state passes the guard, in one statement. `extra` holds each handle's further fields.
+/// and whose state passes the guard. `extra` holds each handle's further fields. Of several handles of
+/// one item at most the first moves it, as far as the guard knows the state that it leads to.
 pub(super) fn update(
     tx: &mut dyn Tx,
     batch: Batch<'_>,
     holder: Option<AgentId>,
     handles: &[LeaseHandle],
-    extra: impl Fn(usize) -> Vec<serde_json::Value>,
+    extra: impl Fn(usize) -> Vec<Value>,
 ) -> Result<HashMap<ItemId, Moved>> {
     if handles.is_empty() {
         return Ok(HashMap::new());
     }
-    let mut fields = vec![("entity_id", Field::Int), ("id", Field::Int), ("epoch", Field::Int)];
-    fields.extend_from_slice(batch.fields);
-    let records: Vec<Vec<serde_json::Value>> = handles
-        .iter()
-        .enumerate()
-        .map(|(place, handle)| {
-            let mut record = vec![
-                handle.item.entity.into(),
-                handle.item.number.into(),
-                handle.epoch.into(),
-            ];
-            record.extend(extra(place));
-            record
-        })
-        .collect();
     // The signs keep SQLite from going through all that the agent holds, once per handle.
     let held = holder.map_or_else(String::new, |_| {
         let first = batch.params.len() + 2;
@@ -105,52 +95,91 @@ pub(super) fn update(
             first + 1
         )
     });
-    let sql = format!(
-        "UPDATE items SET {} FROM {} AS r WHERE items.entity_id = r.entity_id AND items.id = r.id \
-         AND items.epoch = r.epoch AND {}{held} \
-         RETURNING entity_id, id, queue_id, agent_entity_id, agent_id, author, attempt, stop_requested, run_entity, \
-         run_project, run_id",
-        batch.set,
-        tx.records("$1", &fields),
-        batch.guard
-    );
-    let sql = qualify(&sql);
-    let mut values = vec![Value::from(serde_json::json!(records).to_string())];
-    values.extend(batch.params);
-    values.extend(
-        holder
-            .into_iter()
-            .flat_map(|agent| [agent.entity.into(), agent.number.into()]),
-    );
-    let mut moved = HashMap::new();
-    for row in tx.query(&sql, &values)? {
-        let id = ItemId {
-            entity: row.i64(0)?,
-            number: row.i64(1)?,
-        };
-        let item = Moved {
-            id,
-            queue: row.i64(2)?,
-            agent: row::agent(&row, 3)?,
-            author: row.text(5)?,
-            attempt: row.i64(6)?,
-            stop_requested: row.bool(7)?,
-            run: row::run(&row, 8)?,
-        };
-        moved.insert(id, item);
+    let held_by = holder.into_iter().flat_map(|agent| [agent.entity, agent.number]);
+    let shared: Vec<Value> = batch.params.into_iter().chain(held_by.map(Value::from)).collect();
+    let handles = handles.iter().enumerate();
+    let mut moved = HashMap::with_capacity(handles.len());
+    match tx.dialect() {
+        // Two prepared statements per row cost less there than one for all: taking JSON apart, the table
+        // of new rows that an update from a list builds first, and the one that `RETURNING` reads from.
+        Dialect::Sqlite => {
+            let own = shared.len() + 2;
+            let update = format!(
+                "UPDATE items SET {} WHERE items.id = ${own} AND items.entity_id = $1 AND items.epoch = ${} \
+                 AND {}{held}",
+                with_parameters(batch.set, batch.fields, own + 2),
+                own + 1,
+                with_parameters(batch.guard, batch.fields, own + 2),
+            );
+            let read = format!("SELECT {MOVED} FROM items WHERE id = $1");
+            for (place, handle) in handles {
+                let mut values = Vec::with_capacity(own + 1 + batch.fields.len());
+                values.push(handle.item.entity.into());
+                values.extend_from_slice(&shared);
+                values.extend([handle.item.number.into(), handle.epoch.into()]);
+                values.extend(extra(place));
+                if tx.execute(&update, &values)? == 1 {
+                    let item = read_moved(&tx.query_one(&read, params![handle.item.number])?)?;
+                    moved.insert(item.id, item);
+                }
+            }
+        }
+        Dialect::Postgres => {
+            let mut fields = vec![("entity_id", Field::Int), ("id", Field::Int), ("epoch", Field::Int)];
+            fields.extend_from_slice(batch.fields);
+            let records = handles
+                .map(|(place, handle)| {
+                    let mut record = vec![
+                        handle.item.entity.into(),
+                        handle.item.number.into(),
+                        handle.epoch.into(),
+                    ];
+                    for value in extra(place) {
+                        record.push(value.to_json()?);
+                    }
+                    Ok(record)
+                })
+                .collect::<Result<Vec<Vec<serde_json::Value>>>>()?;
+            let sql = format!(
+                "UPDATE items SET {} FROM {} AS r WHERE items.entity_id = r.entity_id AND items.id = r.id \
+                 AND items.epoch = r.epoch AND {}{held} RETURNING {MOVED}",
+                batch.set,
+                tx.records("$1", &fields),
+                batch.guard
+            );
+            let mut values = vec![Value::from(serde_json::json!(records).to_string())];
+            values.extend(shared);
+            for row in tx.query(&sql, &values)? {
+                let item = read_moved(&row)?;
+                moved.insert(item.id, item);
+            }
+        }
     }
     Ok(moved)
 }
 
-/// Names the table in `RETURNING`, where PostgreSQL also sees the records' columns.
-fn qualify(sql: &str) -> String {
-    match sql.rsplit_once("RETURNING ") {
-        Some((head, columns)) => {
-            let columns: Vec<String> = columns.split(", ").map(|column| format!("items.{column}")).collect();
-            format!("{head}RETURNING {}", columns.join(", "))
-        }
-        None => sql.to_owned(),
+fn read_moved(row: &Row) -> Result<Moved> {
+    Ok(Moved {
+        id: ItemId {
+            entity: row.i64(0)?,
+            number: row.i64(1)?,
+        },
+        queue: row.i64(2)?,
+        agent: row::agent(row, 3)?,
+        author: row.text(5)?,
+        attempt: row.i64(6)?,
+        stop_requested: row.bool(7)?,
+        run: row::run(row, 8)?,
+    })
+}
+
+/// A clause with the columns of `r` as parameters, numbered from `first` on.
+fn with_parameters(clause: &str, fields: &[(&str, Field)], first: usize) -> String {
+    let mut text = clause.to_owned();
+    for (place, (name, _)) in fields.iter().enumerate() {
+        text = text.replace(&format!("r.{name}"), &format!("${}", first + place));
     }
+    text
 }
 
 /// Answers for handles in order: those that moved, and for the others what the state machine says.
