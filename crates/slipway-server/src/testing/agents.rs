@@ -176,6 +176,54 @@ async fn our_agent_takes_an_item_through_its_life_in_batches() {
     );
 }
 
+/// Whether a start is recorded shows in what becomes of an item that its agent gives up: one that may
+/// have started is not handed to another.
+#[tokio::test]
+async fn an_acknowledgement_records_the_start_only_if_it_says_so() {
+    for (start, released) in [
+        (json!(true), json!({"success": false, "error": "not possible while the item is CLAIMED"})),
+        (json!(false), json!({"success": true, "error": null})),
+        (json!(null), json!({"success": true, "error": null})),
+    ] {
+        let server = TestServer::new().await;
+        let key = server.user("alice").await;
+        let queue = server.queue(&key, "alice", "q").await;
+        push(&server, &key, "q", &image()).await;
+        let agent = register(&server, &key, &queue).await;
+        let pop = "mutation($a: ID!) { popRunQueueItems(input: {launchAgentId: $a, limit: 1}) \
+                   { items { runQueueItemId } } }";
+        let popped = server.graphql(&key, pop, json!({"a": agent})).await.data();
+        let handle = popped["popRunQueueItems"]["items"][0]["runQueueItemId"].clone();
+        let ack = "mutation($input: AckRunQueueItemsInput!) { ackRunQueueItems(input: $input) \
+                   { results { success error } } }";
+        let items = json!([{"runQueueItemId": handle, "runName": "r"}]);
+        let acked = server
+            .graphql(
+                &key,
+                ack,
+                json!({"input": {"launchAgentId": agent, "items": items, "start": start}}),
+            )
+            .await
+            .data();
+        assert_eq!(
+            acked["ackRunQueueItems"]["results"],
+            json!([{"success": true, "error": null}]),
+            "{start}"
+        );
+        let give_up = "mutation($input: ReturnRunQueueItemInput!) { returnRunQueueItem(input: $input) \
+                       { result { success error } } }";
+        let answer = server
+            .graphql(
+                &key,
+                give_up,
+                json!({"input": {"launchAgentId": agent, "runQueueItemId": handle, "cause": "RELEASED"}}),
+            )
+            .await
+            .data();
+        assert_eq!(answer["returnRunQueueItem"]["result"], released, "{start}");
+    }
+}
+
 #[tokio::test]
 async fn an_agent_may_not_touch_items_of_another_entity() {
     let server = TestServer::new().await;

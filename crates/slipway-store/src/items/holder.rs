@@ -192,7 +192,21 @@ fn handed_out(tx: &mut dyn Tx, claims: &[Claim]) -> Result<Vec<Leased>> {
         .collect())
 }
 
-fn ack(tx: &mut dyn Tx, holder: Option<AgentId>, acks: &[(LeaseHandle, RunName)], now: Millis) -> Result<Vec<Acked>> {
+/// What an acknowledgement says beyond the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Also {
+    Nothing,
+    /// That the attempt starts: its agent has nothing to prepare.
+    Start,
+}
+
+fn ack(
+    tx: &mut dyn Tx,
+    holder: Option<AgentId>,
+    acks: &[(LeaseHandle, RunName)],
+    also: Also,
+    now: Millis,
+) -> Result<Vec<Acked>> {
     let handles: Vec<LeaseHandle> = acks.iter().map(|(handle, _)| *handle).collect();
     let fields = [
         ("run_entity", Field::Text),
@@ -201,17 +215,18 @@ fn ack(tx: &mut dyn Tx, holder: Option<AgentId>, acks: &[(LeaseHandle, RunName)]
     ];
     let values = |place: usize| {
         acks.get(place).map_or_else(Vec::new, |(_, run)| {
-            vec![
-                run.entity.as_str().into(),
-                run.project.as_str().into(),
-                run.run.as_str().into(),
-            ]
+            vec![(&run.entity).into(), (&run.project).into(), (&run.run).into()]
         })
     };
+    let step = match also {
+        Also::Nothing => "state = 2",
+        Also::Start => "state = 2, start_recorded = 1",
+    };
+    let set = format!("{step}, run_entity = r.run_entity, run_project = r.run_project, run_id = r.run_id");
     // The lease of an agent that records its starts goes on as it is; not to name its end spares the
     // index of ends a change.
     let managed = Batch {
-        set: "state = 2, run_entity = r.run_entity, run_project = r.run_project, run_id = r.run_id",
+        set: &set,
         guard: "items.state = 1 AND items.managed = 1",
         fields: &fields,
         params: Vec::new(),
@@ -221,8 +236,7 @@ fn ack(tx: &mut dyn Tx, holder: Option<AgentId>, acks: &[(LeaseHandle, RunName)]
         let others = Batch {
             // An agent that records no starts may have started: its lease no longer runs out, but the
             // clock asks now and then whether anybody is still heard from.
-            set: "state = 2, run_entity = r.run_entity, run_project = r.run_project, run_id = r.run_id, \
-                  deadline = CAST($2 AS BIGINT)",
+            set: &format!("{set}, deadline = CAST($2 AS BIGINT)"),
             guard: "items.state = 1 AND items.managed = 0",
             fields: &fields,
             params: vec![Value::from(now + CRASH_TERM)],
@@ -247,6 +261,7 @@ fn ack(tx: &mut dyn Tx, holder: Option<AgentId>, acks: &[(LeaseHandle, RunName)]
     }
     let mut record = Vec::with_capacity(moved.len());
     let mut answers = Vec::with_capacity(acks.len());
+    let mut earlier = Vec::new();
     for (handle, run) in acks {
         if taken.contains(&handle.item) {
             answers.push(Acked::RunTaken);
@@ -254,7 +269,11 @@ fn ack(tx: &mut dyn Tx, holder: Option<AgentId>, acks: &[(LeaseHandle, RunName)]
         }
         if let Some(item) = moved.remove(&handle.item) {
             let detail = serde_json::json!({"run": run.to_string(), "attempt": item.attempt}).to_string();
-            record.push(item.event("acked", detail));
+            let kind = match also {
+                Also::Nothing => "acked",
+                Also::Start => "started",
+            };
+            record.push(item.event(kind, detail));
             answers.push(Acked::Yes);
             continue;
         }
@@ -263,6 +282,7 @@ fn ack(tx: &mut dyn Tx, holder: Option<AgentId>, acks: &[(LeaseHandle, RunName)]
             Ok(()) => {
                 let item = row::require(tx, handle.item)?;
                 if item.run.as_ref() == Some(run) {
+                    earlier.push((answers.len(), *handle));
                     Acked::Yes
                 } else {
                     Acked::No(Refusal::State(item.state))
@@ -272,7 +292,26 @@ fn ack(tx: &mut dyn Tx, holder: Option<AgentId>, acks: &[(LeaseHandle, RunName)]
         answers.push(answer);
     }
     events::append(tx, now, &record)?;
+    if also == Also::Start {
+        // Of those that were acknowledged before, the start may be recorded already: that changes nothing.
+        let handles: Vec<LeaseHandle> = earlier.iter().map(|(_, handle)| *handle).collect();
+        for ((place, _), answer) in earlier.into_iter().zip(start(tx, holder, &handles, now)?) {
+            if let (Err(refusal), Some(place)) = (answer, answers.get_mut(place)) {
+                *place = Acked::No(refusal);
+            }
+        }
+    }
     Ok(answers)
+}
+
+fn start(tx: &mut dyn Tx, holder: Option<AgentId>, handles: &[LeaseHandle], now: Millis) -> Result<Vec<Answer<()>>> {
+    let batch = Batch {
+        set: "start_recorded = 1",
+        guard: "items.state = 2 AND items.start_recorded = 0",
+        fields: &[],
+        params: Vec::new(),
+    };
+    advance(tx, holder, handles, batch, &ItemEvent::Start, "started", now)
 }
 
 /// Takes back the acknowledgement that this transaction has made of an item, whose run turned out to
@@ -280,8 +319,8 @@ fn ack(tx: &mut dyn Tx, holder: Option<AgentId>, acks: &[(LeaseHandle, RunName)]
 /// all of them a statement.
 fn unack(tx: &mut dyn Tx, item: ItemId, now: Millis) -> Result<()> {
     tx.execute(
-        "UPDATE items SET state = 1, run_entity = NULL, run_project = NULL, run_id = NULL, deadline = $3 \
-         WHERE entity_id = $1 AND id = $2",
+        "UPDATE items SET state = 1, start_recorded = 0, run_entity = NULL, run_project = NULL, run_id = NULL, \
+         deadline = $3 WHERE entity_id = $1 AND id = $2",
         params![item.entity, item.number, now + LEASE_TERM],
     )
     .map(drop)
@@ -532,8 +571,26 @@ impl Store {
         now: Millis,
     ) -> Result<Vec<Acked>> {
         let now = self.clock(now);
-        self.write(Lane::Control, "ack", move |tx| ack(tx, holder, &acks, now))
-            .await
+        self.write(Lane::Control, "ack", move |tx| {
+            ack(tx, holder, &acks, Also::Nothing, now)
+        })
+        .await
+    }
+
+    /// Acknowledges items as [`Store::ack`] does, and records in the same step that their attempts start:
+    /// for an agent that has nothing to prepare. Of an item that was acknowledged with this run before,
+    /// only the start is recorded.
+    pub async fn ack_and_start(
+        &self,
+        holder: Option<AgentId>,
+        acks: Vec<(LeaseHandle, RunName)>,
+        now: Millis,
+    ) -> Result<Vec<Acked>> {
+        let now = self.clock(now);
+        self.write(Lane::Control, "start", move |tx| {
+            ack(tx, holder, &acks, Also::Start, now)
+        })
+        .await
     }
 
     /// Records, before the workload is created, that each item's attempt starts. Idempotent per
@@ -545,16 +602,8 @@ impl Store {
         now: Millis,
     ) -> Result<Vec<std::result::Result<(), Refusal>>> {
         let now = self.clock(now);
-        self.write(Lane::Control, "start", move |tx| {
-            let batch = Batch {
-                set: "start_recorded = 1",
-                guard: "items.state = 2 AND items.start_recorded = 0",
-                fields: &[],
-                params: Vec::new(),
-            };
-            advance(tx, holder, &handles, batch, &ItemEvent::Start, "started", now)
-        })
-        .await
+        self.write(Lane::Control, "start", move |tx| start(tx, holder, &handles, now))
+            .await
     }
 
     /// Notes that the workload runs (our agent) and moves the item to running.

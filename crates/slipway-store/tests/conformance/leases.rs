@@ -21,6 +21,7 @@ crate::cases!(
     a_draining_replaced_or_unknown_agent_gets_nothing,
     a_leased_item_says_what_was_pushed,
     an_acknowledgement_names_the_run_and_may_be_repeated,
+    an_acknowledgement_may_record_the_start_in_the_same_step,
     an_answer_comes_for_every_handle_of_a_batch,
     a_start_is_recorded_once,
     a_renewal_tells_of_a_stop_and_of_a_lost_lease,
@@ -229,6 +230,51 @@ async fn a_start_is_recorded_once(bed: &Bed) {
         .await
         .unwrap();
     assert_eq!(released, Err(Refusal::State(ItemState::Claimed)));
+}
+
+async fn an_acknowledgement_may_record_the_start_in_the_same_step(bed: &Bed) {
+    let queue = bed.queue("q").await;
+    let agent = bed.agent("agent", &[queue]).await;
+    bed.push_many(queue, vec![new_item(); 3], T0).await;
+    let leased = bed.lease(agent, &[queue], 3, T0).await;
+    let [fresh, acked, taken] = [leased[0].handle, leased[1].handle, leased[2].handle];
+    bed.ack(acked, T0).await;
+    let mut stale = fresh;
+    stale.epoch += 1;
+    let acks = vec![
+        (fresh, run_of(fresh.item)),
+        (acked, run_of(acked.item)),
+        // A run that is another item's.
+        (taken, run_of(acked.item)),
+        (stale, run_of(fresh.item)),
+    ];
+    let answers = [Acked::Yes, Acked::Yes, Acked::RunTaken, Acked::No(Refusal::Stale)];
+    for _ in 0..2 {
+        assert_eq!(
+            bed.store.ack_and_start(Some(agent), acks.clone(), T0).await.unwrap(),
+            answers
+        );
+    }
+    for handle in [fresh, acked] {
+        let item = bed.item(handle.item).await;
+        assert_eq!((item.state, item.start_recorded), (ItemState::Claimed, true));
+        assert_eq!(item.run, Some(run_of(handle.item)));
+    }
+    assert_eq!(
+        bed.history(acked.item, 4).await,
+        ["pushed", "leased", "acked", "started"]
+    );
+    let item = bed.item(taken.item).await;
+    assert_eq!(
+        (item.state, item.start_recorded, item.run),
+        (ItemState::Leased, false, None)
+    );
+    // Another run than the one that it was acknowledged with starts nothing.
+    let other = vec![(acked, run_of(taken.item))];
+    assert_eq!(
+        bed.store.ack_and_start(Some(agent), other, T0).await.unwrap(),
+        [Acked::No(Refusal::State(ItemState::Claimed))]
+    );
 }
 
 async fn a_renewal_tells_of_a_stop_and_of_a_lost_lease(bed: &Bed) {

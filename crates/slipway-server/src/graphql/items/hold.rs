@@ -304,7 +304,11 @@ pub(in crate::graphql) async fn ack_items(ctx: &Caller, input: AckRunQueueItemsI
         let run = named_run(ctx, handle, &spec, &item.run_name, entity, project).await?;
         acks.push((handle, run));
     }
-    let answers = ctx.store().ack(Some(agent.id), acks, ctx.now()).await?;
+    let (store, now) = (ctx.store(), ctx.now());
+    let answers = match input.start {
+        Some(true) => store.ack_and_start(Some(agent.id), acks, now).await?,
+        Some(false) | None => store.ack(Some(agent.id), acks, now).await?,
+    };
     let answers = answers.into_iter().map(|acked| match acked {
         Acked::Yes => Ok(false),
         Acked::No(refusal) => Err(refused(refusal)),
@@ -727,6 +731,9 @@ pub(in crate::graphql) struct AckRunQueueItemsInput {
     launch_agent_id: ID,
     #[serde(deserialize_with = "objects")]
     items: Vec<AckRunQueueItemsItemInput>,
+    /// Also records that the attempts start, as `startRunQueueItems` does: for an agent that has nothing
+    /// to prepare. By default it does not.
+    start: Option<bool>,
     client_mutation_id: Option<String>,
 }
 
