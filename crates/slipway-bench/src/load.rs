@@ -244,7 +244,7 @@ impl Agent {
     }
 
     /// Acknowledges, starts and finishes items.
-    async fn run(&mut self, handles: &[String]) -> Result<()> {
+    async fn run(&mut self, handles: &[String], steps: Steps) -> Result<()> {
         let acks: Vec<Value> = handles
             .iter()
             .map(|handle| {
@@ -260,18 +260,20 @@ impl Agent {
             .connection
             .call(
                 &additions::ACK,
-                &json!({"input": {"launchAgentId": self.id, "items": acks}}),
+                &json!({"input": {"launchAgentId": self.id, "items": acks, "start": steps == Steps::Three}}),
             )
             .await?;
         check(&acked["ackRunQueueItems"])?;
-        let started = self
-            .connection
-            .call(
-                &additions::START,
-                &json!({"input": {"launchAgentId": self.id, "runQueueItemIds": handles}}),
-            )
-            .await?;
-        check(&started["startRunQueueItems"])?;
+        if steps == Steps::Four {
+            let started = self
+                .connection
+                .call(
+                    &additions::START,
+                    &json!({"input": {"launchAgentId": self.id, "runQueueItemIds": handles}}),
+                )
+                .await?;
+            check(&started["startRunQueueItems"])?;
+        }
         let finished = self
             .connection
             .call(
@@ -317,7 +319,7 @@ pub(crate) async fn latency(server: &Server, queue: &Queue, rounds: usize) -> Re
     let meter = server.meter()?;
     for _ in 0..rounds {
         let mut handles = agent.pop(10).await?;
-        agent.run(&handles).await?;
+        agent.run(&handles, Steps::Three).await?;
         handles.clear();
         let began = Instant::now();
         let push = async {
@@ -342,7 +344,7 @@ pub(crate) async fn latency(server: &Server, queue: &Queue, rounds: usize) -> Re
         let (pushed, received) = tokio::try_join!(push, receive)?;
         answered.push(received.saturating_duration_since(pushed));
         sent.push(received.saturating_duration_since(began));
-        agent.run(&handles).await?;
+        agent.run(&handles, Steps::Three).await?;
     }
     let used = meter.used()?;
     answered.sort_unstable();
@@ -354,10 +356,20 @@ fn contains(data: &[u8], needle: &[u8]) -> bool {
     data.windows(needle.len()).any(|window| window == needle)
 }
 
+/// The calls in which an agent takes a batch to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Steps {
+    /// Lease, start (which acknowledges), finish: of an agent that has nothing to prepare.
+    Three,
+    /// Lease, acknowledge, start, finish: of one that prepares in between.
+    Four,
+}
+
 /// Leases, starts and finishes what waits, in batches.
 pub(crate) async fn work(
     server: &Server,
     queue: &Queue,
+    steps: Steps,
     count: usize,
     batch: usize,
     agents: usize,
@@ -366,26 +378,27 @@ pub(crate) async fn work(
     for number in 0..agents {
         workers.push(Agent::register(server, &[queue], &format!("worker-{number}")).await?);
     }
-    let done = Arc::new(AtomicUsize::new(0));
+    let begun = Arc::new(AtomicUsize::new(0));
     let meter = server.meter()?;
-    try_join_all(workers.into_iter().map(|mut agent| {
-        let done = done.clone();
+    let worked: usize = try_join_all(workers.into_iter().map(|mut agent| {
+        let begun = begun.clone();
         tokio::spawn(async move {
-            while done.load(Ordering::Relaxed) < count {
-                let handles = agent.pop(batch).await?;
-                if handles.is_empty() {
-                    break;
+            let mut worked = 0;
+            loop {
+                let before = begun.fetch_add(batch, Ordering::Relaxed);
+                let limit = batch.min(count.saturating_sub(before));
+                if limit == 0 {
+                    return anyhow::Ok(worked);
                 }
-                agent.run(&handles).await?;
-                done.fetch_add(handles.len(), Ordering::Relaxed);
+                let handles = agent.pop(limit).await?;
+                agent.run(&handles, steps).await?;
+                worked += handles.len();
             }
-            anyhow::Ok(())
         })
     }))
     .await?
     .into_iter()
-    .collect::<Result<()>>()?;
-    let worked = done.load(Ordering::Relaxed);
+    .sum::<Result<usize>>()?;
     if worked < count {
         bail!("only {worked} of {count} items were there to work on");
     }
@@ -393,10 +406,17 @@ pub(crate) async fn work(
 }
 
 /// Pushes in bulks while agents work, until all is done.
-pub(crate) async fn life_cycle(server: &Server, queue: &Queue, count: usize) -> Result<(f64, Used)> {
+pub(crate) async fn life_cycle(
+    server: &Server,
+    queue: &Queue,
+    count: usize,
+    batch: usize,
+    agents: usize,
+) -> Result<(f64, Used)> {
+    let steps = Steps::Three;
     let count = count.div_ceil(1_000) * 1_000;
     let mut workers = Vec::new();
-    for number in 0..3 {
+    for number in 0..agents {
         workers.push(Agent::register(server, &[queue], &format!("cycle-{number}")).await?);
     }
     let done = Arc::new(AtomicUsize::new(0));
@@ -406,8 +426,8 @@ pub(crate) async fn life_cycle(server: &Server, queue: &Queue, count: usize) -> 
         let done = done.clone();
         async move {
             while done.load(Ordering::Relaxed) < count {
-                let handles = agent.pop(200).await?;
-                agent.run(&handles).await?;
+                let handles = agent.pop(batch).await?;
+                agent.run(&handles, steps).await?;
                 done.fetch_add(handles.len(), Ordering::Relaxed);
             }
             anyhow::Ok(())

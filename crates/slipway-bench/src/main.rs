@@ -46,6 +46,12 @@ struct Arguments {
     /// The same on PostgreSQL
     #[arg(long, default_value_t = 1_000_000)]
     deep_postgres: usize,
+    /// Agents that work at once in the rows of work
+    #[arg(long, default_value_t = 8)]
+    workers: usize,
+    /// Items in each of their calls; a call takes at most 1,000
+    #[arg(long, default_value_t = 1_000)]
+    batch: usize,
     /// Idle agents that stay connected
     #[arg(long, default_value_t = 10_000)]
     agents: usize,
@@ -136,10 +142,17 @@ async fn measure(arguments: &Arguments, database: &Database, report: &mut Report
             report.add(Row::rate(store, "durable enqueue, bulks of 1,000", rate, used));
         }
         if arguments.wants("work") {
-            let waiting = arguments.items + arguments.items.max(1_000) * 4;
-            let (rate, used) = load::work(&server, &queue, waiting, 200, 4).await?;
-            report.add(Row::rate(store, "lease, start, finish in batches", rate, used));
-            let (rate, used) = load::life_cycle(&server, &queue, arguments.items * 4).await?;
+            let half = (arguments.items + arguments.items.max(1_000) * 4) / 2;
+            for (steps, what) in [
+                (load::Steps::Three, "lease, start, finish in batches"),
+                (load::Steps::Four, "lease, acknowledge, start, finish in batches"),
+            ] {
+                let (batch, workers) = (arguments.batch, arguments.workers);
+                let (rate, used) = load::work(&server, &queue, steps, half, batch, workers).await?;
+                report.add(Row::rate(store, what, rate, used));
+            }
+            let (rate, used) =
+                load::life_cycle(&server, &queue, arguments.items * 4, arguments.batch, arguments.workers).await?;
             report.add(Row::rate(store, "whole life cycle with its push", rate, used));
         }
         server.stop()?;
