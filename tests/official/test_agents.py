@@ -100,6 +100,7 @@ def test_a_failure_that_the_official_agent_reports_is_shown_with_its_log(
             )
 
         assert "nowhere" in wait_for(log, "the log to be uploaded", 60)
+        assert f"{path}</a>" in client.user.get(f"/launch/alice/{queue_name}/items/{identifier}").text
     finally:
         agent.signal(signal.SIGINT)
         agent.stop()

@@ -266,7 +266,8 @@ impl Client {
         .await?
     }
 
-    async fn fetch_small(&self, name: &str, url: &str, limit: usize) -> Result<Vec<u8>> {
+    /// Reads what an address gives, if that is no more than `limit` bytes.
+    pub(crate) async fn fetch_small(&self, name: &str, url: &str, limit: usize) -> Result<Vec<u8>> {
         let bytes = self
             .repeat(Repeat::Harmless, || async {
                 let response = self

@@ -4,12 +4,14 @@ use bytes::Bytes;
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use slipway_wire::artifact::FileUrl;
 use slipway_wire::document::{additions, official};
 use slipway_wire::file_stream::{Answer as StreamAnswer, Chunk};
 use slipway_wire::graphql::Connection;
 use slipway_wire::run::{LogLine, Run, RunFileUploads, UpsertRun, UpsertedRun};
 
 use crate::Client;
+use crate::download::DownloadError;
 use crate::error::{Error, Result};
 use crate::transport::Repeat;
 
@@ -18,6 +20,9 @@ const PAGE: usize = 100;
 
 /// Console lines asked for at once.
 const LOG_PAGE: usize = 10_000;
+
+/// The largest file of a run that is read as text.
+const TEXT_LIMIT: usize = 16 << 20;
 
 /// Which runs of a project to list.
 #[derive(Debug, Clone, Default)]
@@ -201,6 +206,32 @@ impl Client {
             Some(address) => self.put(&address, &headers, &crate::Content::Bytes(content)).await,
             None => Err(self.protocol(format!("`CreateRunFiles`: no address for `{name}`"))),
         }
+    }
+
+    /// Reads a file of a run as text; `None` if there is no such file, or no such run for the caller.
+    ///
+    /// # Errors
+    /// [`DownloadError::Large`] if it is no file to read on a screen.
+    pub async fn run_file(
+        &self,
+        entity: &str,
+        project: &str,
+        run: &str,
+        name: &str,
+    ) -> std::result::Result<Option<String>, DownloadError> {
+        #[derive(Deserialize)]
+        struct Files {
+            files: Connection<FileUrl>,
+        }
+        let variables = json!({"entity": entity, "project": project, "name": run, "fileNames": [name]});
+        let answer: InProject<WithRun<Files>> = self.call(&official::RUN_FILES, variables).await?;
+        let files = answer.project.and_then(|project| project.run).map(|run| run.files);
+        let mut files = files.into_iter().flat_map(Connection::into_nodes);
+        let Some(url) = files.find(|file| file.name == name).and_then(|file| file.direct_url) else {
+            return Ok(None);
+        };
+        let bytes = self.fetch_small(name, &url, TEXT_LIMIT).await?;
+        Ok(Some(String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Sends run data. Answers whether the run is asked to stop.

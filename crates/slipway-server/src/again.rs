@@ -14,7 +14,7 @@ use slipway_store::queues::Queue;
 
 use crate::app::App;
 use crate::auth::Principal;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::{access, lookup::QueueConfig};
 
 /// Whether the principal may move a waiting item to this queue.
@@ -35,11 +35,9 @@ pub(crate) async fn may_move(app: &App, principal: &Principal, item: &Item, targ
 /// If its run goes where the principal may not launch, or says which rule of the queue, as it is
 /// now, the item's spec breaks.
 pub(crate) async fn may_retry(app: &App, principal: &Principal, item: &Item) -> Result<(), ApiError> {
-    let queue = app
-        .store
-        .queue_by_id(item.queue)
-        .await?
-        .ok_or_else(|| ApiError::not_found("queue", &item.queue.to_string()))?;
+    let queue = app.store.queue_by_id(item.queue).await?.ok_or_else(|| {
+        ApiError::new(Code::NotFound, "the item's queue was deleted").with_hint("submit the job to another queue")
+    })?;
     let spec = LaunchSpec::parse(&item.spec).map_err(ApiError::internal)?;
     let destination = RunName {
         entity: spec.entity().unwrap_or(&queue.entity).to_owned(),

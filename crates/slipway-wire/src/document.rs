@@ -89,6 +89,8 @@ pub mod official {
         UPSERT_BUCKET = "UpsertBucket", "official/UpsertBucket";
         /// Asks where to upload a run's files.
         CREATE_RUN_FILES = "CreateRunFiles", "official/CreateRunFiles";
+        /// Where files of a run are.
+        RUN_FILES = "RunFiles", "official/RunFiles";
         /// One run.
         RUN = "Run", "official/Run";
         /// The runs of a project.

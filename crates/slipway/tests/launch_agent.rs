@@ -249,6 +249,71 @@ fn what_the_official_api_lacks_is_said_by_the_command() {
 }
 
 #[test]
+fn the_log_of_a_failure_and_its_item_are_read_where_output_and_queue_are_gone() {
+    let mut bench = Bench::new(&["--compat", "official"]);
+    // On such a server an agent keeps the log of a failure among the files of its own run.
+    let absent = r#"{"overrides": {"working_dir": "absent"}}"#;
+    let launch = [
+        "launch",
+        "-j",
+        "admin/p/train:latest",
+        "-p",
+        "p",
+        "-q",
+        "q",
+        "-c",
+        absent,
+    ];
+    let pushed = bench.world.json(&launch);
+    let id = pushed["runQueueItemId"].as_str().unwrap();
+    let mut agent = bench.agent(&[], &[]);
+    agent.says("preparing");
+    agent.signal(Signal::TERM);
+    assert!(agent.end().0.success());
+
+    let world = &mut bench.world;
+    world.kill();
+    world.start();
+    world.sign_in();
+    let logs = |arguments: &[&str]| world.run(&[&["item", "logs", id], arguments].concat());
+    let (read, followed) = (logs(&[]), logs(&["--follow"]));
+    for output in [&read, &followed] {
+        assert!(output.status.success(), "{}", stderr(output));
+        assert!(stdout(output).contains("no directory `absent`"), "{}", stdout(output));
+    }
+    assert!(
+        stderr(&followed).contains("the item is FAILED"),
+        "{}",
+        stderr(&followed)
+    );
+    let line: Value = serde_json::from_str(stdout(&logs(&["-o", "json"])).lines().next().unwrap()).unwrap();
+    assert!(line["file"].as_str().unwrap().ends_with("/error/error.log"), "{line}");
+    assert!(
+        line["text"].as_str().unwrap().contains("no directory `absent`"),
+        "{line}"
+    );
+
+    assert!(world.run(&["queue", "delete", "q", "--yes"]).status.success());
+    let shown = stdout(&world.run(&["item", "show", id]));
+    for text in [
+        "Failed",
+        "no directory `absent`",
+        "deleted; it was admin's",
+        "`slipway item logs ",
+    ] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    assert!(stdout(&logs(&[])).contains("no directory `absent`"));
+    let retried = world.run(&["item", "retry", id]);
+    assert_eq!(retried.status.code(), Some(3), "{}", stderr(&retried));
+    assert!(
+        stderr(&retried).contains("submit the job to another queue"),
+        "{}",
+        stderr(&retried)
+    );
+}
+
+#[test]
 fn a_fault_of_the_agent_fails_its_item_and_frees_the_slot() {
     let bench = Bench::new(&[]);
     bench.launch_waiting("waits");

@@ -7,8 +7,10 @@ use axum::response::Redirect;
 use maud::{Markup, html};
 use serde_json::Value;
 use slipway_model::Millis;
-use slipway_model::id::ItemRef;
+use slipway_model::id::{ItemRef, RunName};
 use slipway_model::item::{Failure, ItemState};
+use slipway_model::queue::QUEUE_PROJECT;
+use slipway_store::blobs::Method;
 use slipway_store::events::{Event, Position, Scope};
 use slipway_store::items::Item;
 use slipway_store::queues::Queue;
@@ -16,13 +18,14 @@ use slipway_store::queues::Queue;
 use super::format::{UNKNOWN, address, duration, iso, moment};
 use super::frame::{Frame, Live, Section, sentence};
 use super::icons::{self, Status};
-use super::launch::{ItemLabel, find_queue, item_address, item_label, item_reason, queue_address};
+use super::launch::{ItemLabel, item_address, item_label, item_reason, queue_address};
 use super::visitor::{OfPage, OwnForm, Visitor};
 use super::words::Language;
 use super::{Page, PageResult, log};
 use crate::app::App;
 use crate::error::ApiError;
 use crate::http::extract::Path;
+use crate::uploads::Links;
 use crate::{access, again, output};
 
 /// Events on the page.
@@ -34,15 +37,48 @@ const OUTPUT: usize = 128 << 10;
 /// How often the page of an item that goes on looks again, besides hearing of events.
 const REFRESH_SECONDS: u32 = 10;
 
+/// Where an item is: its entity, and its queue unless that was deleted.
+pub(super) struct Place {
+    entity: String,
+    queue: Option<Queue>,
+}
+
+impl Place {
+    /// Finds out where an item is; `None` if the visitor may not see it.
+    pub(super) async fn of(app: &App, visitor: &Visitor, item: &Item) -> Result<Option<Self>, ApiError> {
+        let entity = app.lookup.entity_name(&app.store, item.id.entity).await?;
+        if !access::can_read_entity(&visitor.principal, &entity) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            entity: entity.as_ref().clone(),
+            queue: app.store.queue_by_id(item.queue).await?,
+        }))
+    }
+
+    /// The address of the item's page. Of a deleted queue there is only the id.
+    pub(super) fn address(&self, item: &Item) -> String {
+        match &self.queue {
+            Some(queue) => item_address(queue, item),
+            None => {
+                let (queue, item) = (item.queue.to_string(), item.id.to_string());
+                address(&["launch", &self.entity, &queue, "items", &item])
+            }
+        }
+    }
+}
+
 /// An item with everything that its page and its run's page show of it.
 pub(super) struct ItemView {
     pub(super) item: Item,
-    pub(super) queue: Queue,
+    pub(super) place: Place,
     label: ItemLabel,
     queue_active: bool,
     position: Option<u64>,
     reason: String,
     agent: Option<String>,
+    /// The log files of its failure, with their addresses where they were uploaded.
+    logs: Vec<(String, Option<String>)>,
     events: Vec<Event>,
     output: String,
     output_end: i64,
@@ -52,11 +88,11 @@ pub(super) struct ItemView {
 
 impl ItemView {
     /// Gathers what is known of an item.
-    pub(super) async fn gather(app: &App, item: Item, queue: Queue, visitor: &Visitor) -> Result<Self, ApiError> {
+    pub(super) async fn gather(app: &App, item: Item, place: Place, visitor: &Visitor) -> Result<Self, ApiError> {
         let now = visitor.now;
         let store = &app.store;
         let loads: Vec<_> = store
-            .queue_agents(queue.id, now)
+            .queue_agents(item.queue, now)
             .await?
             .into_iter()
             .map(|(_, load)| load)
@@ -79,13 +115,14 @@ impl ItemView {
             reason: item_reason(
                 &item,
                 position,
-                queue.paused,
+                place.queue.as_ref().is_some_and(|queue| queue.paused),
                 &loads,
                 agent.as_deref(),
                 now,
                 visitor.language,
             ),
             position,
+            logs: logs(app, visitor, &place, agent.as_deref(), &item).await?,
             agent,
             events,
             output: log::readable(&piece.bytes),
@@ -93,14 +130,14 @@ impl ItemView {
             output_cut: from > 0,
             spec: final_spec(app, &item).await,
             item,
-            queue,
+            place,
         })
     }
 
     /// The failure or the reason for waiting, with what to do about it.
     pub(super) fn banner(&self, language: Language) -> Markup {
         if let Some(failure) = &self.item.failure {
-            return failure_banner(failure, language);
+            return failure_banner(failure, &self.logs, language);
         }
         html! {
             @if let Some(warning) = &self.item.warning {
@@ -177,17 +214,52 @@ async fn final_spec(app: &App, item: &Item) -> Option<Value> {
     config.final_spec(item).ok().map(|spec| spec.spec)
 }
 
-/// Finds the item of an address, with its queue.
-async fn find(app: &App, visitor: &Visitor, entity: &str, queue: &str, item: &str) -> Result<(Item, Queue), ApiError> {
+/// The log files of an item's failure. An agent of another kind than ours keeps them among the files of
+/// its own run, and uploads them after its report.
+async fn logs(
+    app: &App,
+    visitor: &Visitor,
+    place: &Place,
+    agent: Option<&str>,
+    item: &Item,
+) -> Result<Vec<(String, Option<String>)>, ApiError> {
+    let paths = item.failure.iter().flat_map(|failure| &failure.file_paths);
+    let (Some(agent), Some(_)) = (agent, paths.clone().next()) else {
+        return Ok(paths.map(|path| (path.clone(), None)).collect());
+    };
+    let run = RunName {
+        entity: place.entity.clone(),
+        project: QUEUE_PROJECT.to_owned(),
+        run: agent.to_owned(),
+    };
+    let files = if access::can_read_project(&visitor.principal, &run.entity, &run.project) {
+        app.store.run_files(&run).await?
+    } else {
+        Vec::new()
+    };
+    let links = Links {
+        signer: &app.signer,
+        base_url: "",
+        now: visitor.now,
+    };
+    let link = |path: &String| {
+        let known = files.iter().any(|file| file.name == *path);
+        known.then(|| links.run_file(Method::Get, &run, path))
+    };
+    Ok(paths.map(|path| (path.clone(), link(path))).collect())
+}
+
+/// Finds the item of an address. Where its queue was deleted, the address may name any.
+async fn find(app: &App, visitor: &Visitor, entity: &str, queue: &str, item: &str) -> Result<(Item, Place), ApiError> {
     let missing = || ApiError::not_found("queue item", &item.chars().take(80).collect::<String>());
-    let queue = find_queue(app, visitor, entity, queue).await?;
     let reference: ItemRef = item.parse().map_err(|_| missing())?;
-    let item = app
-        .store
-        .item(reference.item)
-        .await?
-        .filter(|item| item.queue == queue.id);
-    Ok((item.ok_or_else(missing)?, queue))
+    let item = app.store.item(reference.item).await?.ok_or_else(missing)?;
+    let place = Place::of(app, visitor, &item).await?.ok_or_else(missing)?;
+    let named = place.queue.as_ref().is_none_or(|known| known.name == queue);
+    if place.entity != entity || !named {
+        return Err(missing());
+    }
+    Ok((item, place))
 }
 
 type ItemPath = OfPage<Path<(String, String, String)>>;
@@ -198,8 +270,8 @@ pub(super) async fn show(
     OfPage(Path((entity, queue, item))): ItemPath,
     visitor: Visitor,
 ) -> PageResult {
-    let (item, queue) = find(&app, &visitor, &entity, &queue, &item).await?;
-    let view = ItemView::gather(&app, item, queue, &visitor).await?;
+    let (item, place) = find(&app, &visitor, &entity, &queue, &item).await?;
+    let view = ItemView::gather(&app, item, place, &visitor).await?;
     let live = if view.item.state.is_terminal() {
         Live::default()
     } else {
@@ -209,15 +281,21 @@ pub(super) async fn show(
         }
     };
     let may_write = access::manage_items(&visitor.principal, &entity).is_ok();
+    let mut crumbs = vec![
+        ("/launch".to_owned(), "Launch".to_owned()),
+        (address(&[&entity]), entity.clone()),
+    ];
+    crumbs.extend(
+        view.place
+            .queue
+            .iter()
+            .map(|queue| (queue_address(queue), queue.name.clone())),
+    );
     let frame = Frame {
         visitor: &visitor,
         section: Section::Launch,
         title: &view.label.name,
-        crumbs: vec![
-            ("/launch".to_owned(), "Launch".to_owned()),
-            (address(&[&entity]), entity.clone()),
-            (queue_address(&view.queue), view.queue.name.clone()),
-        ],
+        crumbs,
         live,
     };
     Ok(Page(frame.page(&body(&view, may_write, visitor.now, visitor.language))))
@@ -230,7 +308,7 @@ fn body(view: &ItemView, may_write: bool, now: Millis, language: Language) -> Ma
         (ItemState::Running, Some(started)) => Some(language.lasting(now - started)),
         _ => None,
     };
-    let here = item_address(&view.queue, item);
+    let here = view.place.address(item);
     html! {
         div class="title" id="title" data-live {
             h1 { (view.label.name) }
@@ -246,7 +324,7 @@ fn body(view: &ItemView, may_write: bool, now: Millis, language: Language) -> Ma
                         }
                     }
                 }
-                @if may_write && item.state.is_terminal() {
+                @if may_write && item.state.is_terminal() && view.place.queue.is_some() {
                     form method="post" action={ (here) "/retry" } {
                         button class="button" type="submit" { (language.word("Retry")) }
                     }
@@ -275,8 +353,13 @@ fn facts(view: &ItemView, now: Millis, language: Language) -> Markup {
     html! {
         dl class="facts" {
             dt { (language.word("Queue")) }
-            dd { a href=(queue_address(&view.queue)) { (view.queue.name) } }
-            @if let Some(revision) = &view.queue.revision {
+            dd {
+                @match &view.place.queue {
+                    Some(queue) => { a href=(queue_address(queue)) { (queue.name) } }
+                    None => (language.word("deleted")),
+                }
+            }
+            @if let Some(revision) = view.place.queue.as_ref().and_then(|queue| queue.revision.as_ref()) {
                 dt { (language.word("Target")) } dd { (revision.resource.label()) }
             }
             @if let Some(agent) = &view.agent { dt { (language.word("Agent")) } dd { (agent) } }
@@ -293,14 +376,22 @@ fn facts(view: &ItemView, now: Millis, language: Language) -> Markup {
     }
 }
 
-fn failure_banner(failure: &Failure, language: Language) -> Markup {
+fn failure_banner(failure: &Failure, logs: &[(String, Option<String>)], language: Language) -> Markup {
     html! {
         div class="banner failed" role="alert" {
             (icons::warning())
             div {
                 b { (language.failed_at(&failure.stage, &failure.reason)) }
                 p { (failure.message) }
-                @for path in &failure.file_paths { p class="note" { "See " code { (path) } " of the agent's run." } }
+                @for (path, link) in logs {
+                    p class="note" {
+                        (language.word("Log file")) ": "
+                        @match link {
+                            Some(link) => { a href=(link) { (path) } }
+                            None => { code { (path) } " (" (language.word("not uploaded")) ")" }
+                        }
+                    }
+                }
             }
         }
     }
@@ -421,12 +512,12 @@ pub(super) async fn cancel(
     visitor: Visitor,
     _own: OwnForm,
 ) -> PageResult<Redirect> {
-    let (item, queue) = find(&app, &visitor, &entity, &queue, &item).await?;
+    let (item, place) = find(&app, &visitor, &entity, &queue, &item).await?;
     access::manage_items(&visitor.principal, &entity)?;
     app.store
         .cancel(item.id, visitor.principal.author(), visitor.now)
         .await?;
-    Ok(Redirect::to(&item_address(&queue, &item)))
+    Ok(Redirect::to(&place.address(&item)))
 }
 
 /// Submits the item again, as a new one.
@@ -436,7 +527,7 @@ pub(super) async fn retry(
     visitor: Visitor,
     _own: OwnForm,
 ) -> PageResult<Redirect> {
-    let (item, queue) = find(&app, &visitor, &entity, &queue, &item).await?;
+    let (item, place) = find(&app, &visitor, &entity, &queue, &item).await?;
     access::manage_items(&visitor.principal, &entity)?;
     let principal = &visitor.principal;
     again::may_retry(&app, principal, &item).await?;
@@ -444,7 +535,7 @@ pub(super) async fn retry(
         .store
         .retry(item.id, principal.author(), principal.key_id, visitor.now)
         .await?;
-    Ok(Redirect::to(&item_address(&queue, &again)))
+    Ok(Redirect::to(&place.address(&again)))
 }
 
 #[cfg(test)]

@@ -18,8 +18,7 @@ use super::chart::{self, Series};
 use super::format::{self, address, bytes, moment};
 use super::frame::{Frame, Live, Section};
 use super::icons::{self, Status};
-use super::items::ItemView;
-use super::launch::item_address;
+use super::items::{ItemView, Place};
 use super::projects::{run_address, run_duration};
 use super::visitor::{OfPage, OwnForm, Visitor};
 use super::words::Language;
@@ -116,13 +115,10 @@ async fn item_of(app: &App, visitor: &Visitor, run: &Run) -> Result<Option<ItemV
     let Some(item) = app.store.item(id).await? else {
         return Ok(None);
     };
-    let Some(queue) = app.store.queue_by_id(item.queue).await? else {
-        return Ok(None);
-    };
-    if !access::can_read_entity(&visitor.principal, &queue.entity) {
-        return Ok(None);
+    match Place::of(app, visitor, &item).await? {
+        Some(place) => ItemView::gather(app, item, place, visitor).await.map(Some),
+        None => Ok(None),
     }
-    Ok(Some(ItemView::gather(app, item, queue, visitor).await?))
 }
 
 /// The metrics of the history, as lines over the steps.
@@ -167,7 +163,7 @@ fn body(view: &RunView, now: Millis, language: Language) -> Markup {
             (Status::of_run(run.state).badge(language, detail.as_deref()))
             div class="actions" {
                 @if let Some(item) = &view.item {
-                    a class="button" href=(item_address(&item.queue, &item.item)) { (language.word("Open item")) }
+                    a class="button" href=(item.place.address(&item.item)) { (language.word("Open item")) }
                 }
                 @if view.may_write && goes_on && !run.stop_requested {
                     form method="post" action={ (here) "/stop" } {

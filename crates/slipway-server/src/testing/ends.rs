@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::agents::register;
 use super::items::{pop, push};
-use super::{TestServer, basic};
+use super::{Answer, TestServer, basic};
 
 /// A server on which alice's agent has acknowledged an item as the run `run1`.
 struct Held {
@@ -79,6 +79,17 @@ impl Held {
     }
 }
 
+async fn get(server: &TestServer, key: &str, path: &str) -> Answer {
+    let request = Request::get(path).header(header::AUTHORIZATION, basic(key));
+    server.send(request.body(Body::empty()).expect("a request")).await
+}
+
+async fn html(server: &TestServer, key: &str, path: &str) -> String {
+    let page = get(server, key, path).await;
+    assert_eq!(page.status, StatusCode::OK, "{path}");
+    String::from_utf8(page.body).expect("text")
+}
+
 fn image() -> Value {
     json!({"docker": {"docker_image": "busybox:1"}, "project": "proj"})
 }
@@ -126,6 +137,77 @@ async fn an_item_that_comes_back_to_a_deleted_queue_says_so() {
 }
 
 #[tokio::test]
+async fn the_page_of_an_item_outlives_its_queue() {
+    let held = Held::new().await;
+    let stranger = held.server.user("bob").await;
+    let delete = json!({"id": held.queue});
+    held.server.official(&held.key, "DeleteRunQueue", delete).await.data();
+    held.hand_back("RELEASED").await;
+    // A queue of the same name is another one.
+    held.server.queue(&held.key, "alice", "q").await;
+    let of_run = html(&held.server, &held.key, "/alice/proj/runs/run1").await;
+    let address = format!("/launch/alice/{}/items/{}", held.queue, held.item);
+    assert!(of_run.contains(&format!("href=\"{address}\"")), "{of_run}");
+    for address in [address, format!("/launch/alice/q/items/{}", held.item)] {
+        let page = html(&held.server, &held.key, &address).await;
+        for shown in ["Failed", "after its queue had been deleted", "deleted</dd>", "run1"] {
+            assert!(page.contains(shown), "{shown}: {page}");
+        }
+        assert!(
+            !page.contains("/retry\""),
+            "there is no queue to submit it to again: {page}"
+        );
+        let hidden = get(&held.server, &stranger, &address).await;
+        assert_eq!(hidden.status, StatusCode::NOT_FOUND);
+        let retried = Request::post(format!("{address}/retry"))
+            .header(header::HOST, "localhost:8080")
+            .header(header::AUTHORIZATION, basic(&held.key));
+        let retried = held.server.send(retried.body(Body::empty()).expect("a request")).await;
+        assert_eq!(retried.status, StatusCode::NOT_FOUND);
+        let said = String::from_utf8(retried.body).expect("text");
+        assert!(said.contains("Submit the job to another queue"), "{said}");
+    }
+    let elsewhere = get(&held.server, &held.key, &format!("/launch/bob/q/items/{}", held.item)).await;
+    assert_eq!(elsewhere.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn the_log_file_of_a_failure_is_read_from_its_page() {
+    let held = Held::new().await;
+    let path = format!("{}/error/error.log", held.item);
+    let failed = json!({"runQueueItemId": held.handle, "message": "no", "stage": "agent", "filePaths": [path]});
+    held.server.official(&held.key, "failRunQueueItem", failed).await.data();
+    let address = format!("/launch/alice/q/items/{}", held.item);
+    let page = html(&held.server, &held.key, &address).await;
+    assert!(page.contains(&format!("<code>{path}</code> (not uploaded)")), "{page}");
+
+    // The official agent uploads it after its report, as a file of the run that has the agent's name.
+    let run = json!({"entity": "alice", "project": "model-registry", "name": "a1"});
+    held.server.official(&held.key, "UpsertBucket", run).await.data();
+    let file = json!({"entity": "alice", "project": "model-registry", "run": "a1", "files": [path]});
+    let made = held.server.official(&held.key, "CreateRunFiles", file).await.data();
+    let upload = made["createRunFiles"]["files"][0]["uploadUrl"]
+        .as_str()
+        .expect("an address");
+    let upload = &upload[upload.find("/storage").expect("a path")..];
+    let sent = Request::put(upload)
+        .body(Body::from("Traceback: no such image"))
+        .expect("a request");
+    assert_eq!(held.server.send(sent).await.status, StatusCode::OK);
+    let page = html(&held.server, &held.key, &address).await;
+    let link = page
+        .split("href=\"")
+        .find(|part| part.starts_with("/storage/"))
+        .expect("a link");
+    let link = link.split('"').next().expect("a link").replace("&amp;", "&");
+    let log = held
+        .server
+        .send(Request::get(link).body(Body::empty()).expect("a request"))
+        .await;
+    assert_eq!(log.body, b"Traceback: no such image");
+}
+
+#[tokio::test]
 async fn the_page_of_an_item_whose_run_fell_silent_says_so() {
     let server = TestServer::new().await;
     let key = server.user("alice").await;
@@ -141,9 +223,7 @@ async fn the_page_of_an_item_whose_run_fell_silent_says_so() {
         server.app.store.tick(server.app.now()).await.expect("a turn");
         server.pass(5_000);
     }
-    let request = Request::get(format!("/launch/alice/q/items/{id}")).header(header::AUTHORIZATION, basic(&key));
-    let page = server.send(request.body(Body::empty()).expect("a request")).await;
-    let html = String::from_utf8(page.body).expect("text");
+    let html = html(&server, &key, &format!("/launch/alice/q/items/{id}")).await;
     for shown in ["Crashed", "run-silent", "no heartbeat for 300 s"] {
         assert!(html.contains(shown), "{shown}: {html}");
     }

@@ -9,7 +9,7 @@ use slipway_client::{Follow, ItemFilter, OutputEvent};
 use slipway_model::item::ItemState;
 use slipway_model::priority::Priority;
 use slipway_model::queue::QUEUE_PROJECT;
-use slipway_wire::item::Item;
+use slipway_wire::item::{Failure, Item};
 
 use crate::completion;
 use crate::context::{Context, EntityArgs, non_empty, now};
@@ -290,6 +290,12 @@ fn queue_path(item: &Item) -> Option<String> {
     Some(format!("{entity}/{queue}"))
 }
 
+/// The queue of an item that is shown alone: one of a deleted queue has none any more.
+fn queue_fact(item: &Item) -> Option<String> {
+    let entity = item.queue_entity.as_ref()?;
+    Some(queue_path(item).unwrap_or_else(|| format!("deleted; it was {entity}'s")))
+}
+
 fn priority_word(item: &Item) -> String {
     let priority = item.priority.and_then(|code| Priority::from_code(code).ok());
     priority
@@ -350,10 +356,13 @@ fn describe(item: &Item) -> String {
                 .map(|failure| format!("{} ({})", failure.message, failure.stage)),
         ),
         ("log files", log_files(item)),
-        ("output", ran(item).then(|| format!("`slipway item logs {}`", item.id))),
+        (
+            "output",
+            readable(item).then(|| format!("`slipway item logs {}`", item.id)),
+        ),
         ("warning", item.warning.as_ref().map(|warning| warning.message.clone())),
         ("job", item.job.clone()),
-        ("queue", queue_path(item)),
+        ("queue", queue_fact(item)),
         ("priority", Some(priority_word(item))),
         ("author", item.author.clone()),
         ("run", path([&item.run_entity, &item.run_project, &item.run_name])),
@@ -382,9 +391,12 @@ fn describe(item: &Item) -> String {
     ])
 }
 
-/// Whether there may be output to read of an item that failed.
-fn ran(item: &Item) -> bool {
-    item.failure.is_some() && (item.started_at.is_some() || item.exit_code.is_some())
+/// Whether there may be output or a log file to read of an item that failed.
+fn readable(item: &Item) -> bool {
+    let kept = |failure: &Failure| !failure.file_paths.is_empty();
+    item.failure
+        .as_ref()
+        .is_some_and(|failure| kept(failure) || item.started_at.is_some() || item.exit_code.is_some())
 }
 
 /// The files that an agent kept of a failure, and where they are.
@@ -414,14 +426,48 @@ async fn logs(args: LogsArgs, context: &Context) -> Result<()> {
         follow: args.follow,
     };
     let mut events = context.client.item_output(&args.id, args.attempt, follow);
+    let (mut printed, mut end) = (false, None);
     while let Some(event) = events.next().await {
-        match (event?, context.format) {
-            (OutputEvent::Text { text, .. }, Format::Table) => output::raw(&text)?,
-            (OutputEvent::Text { offset, text }, Format::Json) => {
-                output::json_line(&json!({"offset": offset, "text": text}))?;
+        let (offset, text) = match event? {
+            OutputEvent::Text { text, .. } if text.is_empty() => continue,
+            OutputEvent::Text { offset, text } => (offset, text),
+            OutputEvent::End { state } => {
+                end = Some(state);
+                continue;
             }
-            (OutputEvent::End { state }, Format::Table) => output::note(format!("the item is {state}")),
-            (OutputEvent::End { state }, Format::Json) => output::json_line(&json!({"state": state}))?,
+        };
+        printed = true;
+        match context.format {
+            Format::Table => output::raw(&text)?,
+            Format::Json => output::json_line(&json!({"offset": offset, "text": text}))?,
+        }
+    }
+    if !printed && args.attempt.is_none() {
+        kept_logs(&args.id, context).await?;
+    }
+    match (end, context.format) {
+        (Some(state), Format::Table) => output::note(format!("the item is {state}")),
+        (Some(state), Format::Json) => output::json_line(&json!({"state": state}))?,
+        (None, _) => {}
+    }
+    Ok(())
+}
+
+/// Prints the log files of a failure. Agents of other kinds than ours send no output, and keep these
+/// among the files of their own run.
+async fn kept_logs(id: &str, context: &Context) -> Result<()> {
+    let Some(item) = context.client.item(id).await? else {
+        return Ok(());
+    };
+    let (Some(failure), Some(entity), Some(agent)) = (&item.failure, &item.queue_entity, &item.agent) else {
+        return Ok(());
+    };
+    for path in &failure.file_paths {
+        let file = context.client.run_file(entity, QUEUE_PROJECT, &agent.name, path);
+        match (file.await?, context.format) {
+            (Some(text), Format::Table) => output::raw(&text)?,
+            (Some(text), Format::Json) => output::json_line(&json!({"file": path, "text": text}))?,
+            (None, _) => output::warn(format!("the agent `{}` has not uploaded `{path}`", agent.name)),
         }
     }
     Ok(())
@@ -468,7 +514,20 @@ mod tests {
         let text = describe(&failed);
         let text = anstream::adapter::strip_str(&text).to_string();
         assert!(text.contains("output     `slipway item logs abc`"), "{text}");
+        assert!(text.contains("queue      team/q"), "{text}");
         let file = "log files  abc/error/error.log, among the files of run team/model-registry/box";
         assert!(text.contains(file), "{text}");
+    }
+
+    #[test]
+    fn an_item_of_a_deleted_queue_says_so() {
+        let left = item(json!({"id": "abc", "state": "FINISHED", "queueEntity": "team"}));
+        let text = anstream::adapter::strip_str(&describe(&left)).to_string();
+        assert!(text.contains("queue  deleted; it was team's"), "{text}");
+        let official = item(json!({"id": "abc", "state": "FINISHED"}));
+        assert!(
+            !describe(&official).contains("queue"),
+            "a server that tells nothing of it"
+        );
     }
 }
