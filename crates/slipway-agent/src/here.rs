@@ -47,6 +47,12 @@ pub enum HereError {
     /// What became of it is not known.
     #[error("{0}")]
     Lost(String),
+    /// The caller would not wait any longer.
+    #[error(
+        "given up: the target does not answer, and the job may run on; the next `slipway launch` on this machine \
+         ends it and removes what is left"
+    )]
+    GivenUp,
     /// The target failed.
     #[error(transparent)]
     Runner(#[from] RunnerError),
@@ -107,7 +113,11 @@ pub(crate) async fn launch(
         let end = attend(&shared, &id, &mut print, &mut interrupts).await;
         let left = match &end {
             Ok(_) => shared.runner.remove(&id).await,
-            Err(_) => give_up(shared.runner.as_ref(), &id).await,
+            Err(HereError::GivenUp) => return end,
+            Err(_) => tokio::select! {
+                left = give_up(shared.runner.as_ref(), &id) => left,
+                Some(()) = interrupts.recv() => return Err(HereError::GivenUp),
+            },
         };
         if let Err(error) = left {
             tracing::warn!(%error, job = %id, "what is left of the job could not be removed; the next launch tries again");
@@ -115,8 +125,9 @@ pub(crate) async fn launch(
         end
     }
     .await;
+    let waits = !matches!(ended, Err(HereError::GivenUp));
     let deadline = Instant::now() + REMOVAL;
-    while !is_empty(&directory) && Instant::now() < deadline {
+    while waits && !is_empty(&directory) && Instant::now() < deadline {
         sleep(LOOK).await;
     }
     if is_empty(&directory) {
@@ -170,7 +181,7 @@ async fn start(
     }
     let launched = tokio::select! {
         launched = launch => launched,
-        Some(()) = interrupts.recv() => return Err(given_up()),
+        Some(()) = interrupts.recv() => return Err(HereError::GivenUp),
     };
     match launched {
         Err(RunnerError::Withdrawn) => Err(interrupted()),
@@ -181,14 +192,6 @@ async fn start(
             .stop(&id, shared.config.stopped_run_timeout, &line)
             .await?),
     }
-}
-
-fn given_up() -> HereError {
-    HereError::Lost(
-        "given up: the target does not answer, and the job may run on; the next `slipway launch` on this machine \
-         ends it and removes what is left"
-            .to_owned(),
-    )
 }
 
 /// Sees a job that was started to its end.
@@ -208,7 +211,7 @@ async fn attend(
     }
     tokio::select! {
         end = following => end,
-        Some(()) = interrupts.recv() => Err(given_up()),
+        Some(()) = interrupts.recv() => Err(HereError::GivenUp),
     }
 }
 

@@ -11,9 +11,10 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use support::{World, stderr, stdout};
+use support::{Program, World, stderr, stdout};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -69,7 +70,7 @@ fn up_starts_again_on_its_data_after_any_end_and_not_twice_at_once() {
     assert_eq!(queued.as_array().unwrap().len(), 1);
     world.json(&["queue", "create", "later", "-r", "local-container"]);
     world.json(&["launch", "-d", "image:1", "-p", "p", "-q", "later"]);
-    first.signal(rustix::process::Signal::INT);
+    first.signal(Signal::INT);
     let (status, _, said) = first.end();
     assert!(status.success(), "{said}");
 
@@ -85,7 +86,7 @@ fn up_starts_again_on_its_data_after_any_end_and_not_twice_at_once() {
         if end == "killed" {
             next.kill();
         } else {
-            next.signal(rustix::process::Signal::INT);
+            next.signal(Signal::INT);
             let (status, _, said) = next.end();
             assert!(status.success(), "{said}");
         }
@@ -94,8 +95,6 @@ fn up_starts_again_on_its_data_after_any_end_and_not_twice_at_once() {
 
 #[test]
 fn a_server_that_is_asked_twice_to_end_waits_for_nobody_and_its_log_is_json_if_wanted() {
-    use rustix::process::Signal;
-
     let world = World::empty();
     let arguments = [
         "server",
@@ -137,8 +136,6 @@ fn a_server_that_is_asked_twice_to_end_waits_for_nobody_and_its_log_is_json_if_w
 
 #[test]
 fn a_job_without_a_queue_ends_with_whoever_waits_for_it() {
-    use rustix::process::Signal;
-
     let world = World::with_server();
     fs::create_dir_all(world.path("code")).unwrap();
     // The name appears with its content.
@@ -177,6 +174,136 @@ fn a_job_without_a_queue_ends_with_whoever_waits_for_it() {
     }
 }
 
+/// A job without a queue that hears of the wish to end, and goes on.
+struct Stubborn {
+    world: World,
+    launch: Program,
+    pid: i32,
+    /// Its supervisor, while that is stopped.
+    stopped: Option<Pid>,
+}
+
+impl Stubborn {
+    fn launch() -> Self {
+        let world = World::with_server();
+        fs::create_dir_all(world.path("code")).unwrap();
+        let script = "trap 'echo >\"$1.told\"' TERM; echo $$ >\"$1.new\"; mv \"$1.new\" \"$1\"; \
+                      while :; do sleep 0.05; done";
+        fs::write(world.path("code/run.sh"), script).unwrap();
+        world.create_job("stubborn");
+        let note = world.path("pid");
+        let entry = format!("sh run.sh {}", note.display());
+        let launch = [
+            "launch",
+            "-j",
+            "admin/p/stubborn:latest",
+            "-p",
+            "p",
+            "-r",
+            "local-process",
+            "-E",
+            &entry,
+        ];
+        let launch = world.spawn(&launch, &[]);
+        let pid = until("the job", || fs::read_to_string(&note).ok());
+        let pid = pid.trim().parse().unwrap();
+        let stopped = None;
+        Self {
+            world,
+            launch,
+            pid,
+            stopped,
+        }
+    }
+
+    /// Keeps its supervisor from doing anything, until it may go on.
+    fn stop_supervisor(&mut self) {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.pid)).unwrap();
+        let parent = stat.rsplit_once(") ").unwrap().1.split(' ').nth(1).unwrap();
+        let supervisor = Pid::from_raw(parent.parse().unwrap()).unwrap();
+        kill_process(supervisor, Signal::STOP).unwrap();
+        self.stopped = Some(supervisor);
+    }
+
+    fn let_supervisor_go_on(&mut self) {
+        if let Some(supervisor) = self.stopped.take() {
+            kill_process(supervisor, Signal::CONT).unwrap();
+        }
+    }
+
+    fn runs(&self) -> bool {
+        PathBuf::from(format!("/proc/{}", self.pid)).exists()
+    }
+
+    /// What agents and launches keep of their jobs: the grace of the stop that was asked for last.
+    fn grace_millis(&self) -> Option<u64> {
+        let here = self.world.path(".local/state/slipway/agent/here");
+        let launches = here.read_dir().ok()?.flatten().map(|entry| entry.path().join("jobs"));
+        let jobs = launches.filter_map(|jobs| jobs.read_dir().ok()).flatten().flatten();
+        let mut stops = jobs.filter_map(|job| fs::read(job.path().join("stop")).ok());
+        let stop: Value = serde_json::from_slice(&stops.next()?).ok()?;
+        stop["grace_millis"].as_u64()
+    }
+}
+
+impl Drop for Stubborn {
+    fn drop(&mut self) {
+        // Also after a failure: it then ends its job, whose directory goes with the world.
+        self.let_supervisor_go_on();
+    }
+}
+
+#[test]
+fn a_second_interrupt_kills_a_job_without_a_queue_that_does_not_end() {
+    let mut job = Stubborn::launch();
+    job.launch.signal(Signal::INT);
+    let told = job.world.path("pid.told");
+    until("the job's word to end", || told.exists().then_some(()));
+    assert!(job.runs(), "it has a minute");
+    let begin = Instant::now();
+    job.launch.signal(Signal::INT);
+    let (status, _, said) = job.launch.end();
+    assert!(begin.elapsed() < Duration::from_secs(30), "{:?}", begin.elapsed());
+    assert_eq!(status.code(), Some(137), "{said}");
+    assert!(!job.runs(), "{said}");
+}
+
+#[test]
+fn a_third_interrupt_gives_up_on_a_job_that_cannot_be_ended_and_the_next_launch_clears_up() {
+    let mut job = Stubborn::launch();
+    // So that nobody ends the job.
+    job.stop_supervisor();
+    for grace in [60_000, 0] {
+        job.launch.signal(Signal::INT);
+        until("the wish to end", || (job.grace_millis() == Some(grace)).then_some(()));
+    }
+    let begin = Instant::now();
+    job.launch.signal(Signal::INT);
+    let (status, _, said) = job.launch.end();
+    assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());
+    assert!(
+        !status.success() && said.contains("given up: the target does not answer"),
+        "{said}"
+    );
+    assert!(job.runs(), "the supervisor does nothing");
+
+    job.let_supervisor_go_on();
+    until("the end of the job", || (!job.runs()).then_some(()));
+    fs::write(job.world.path("code/run.sh"), "exit 3").unwrap();
+    job.world.create_job("next");
+    let next = job
+        .world
+        .run(&["launch", "-j", "admin/p/next:latest", "-p", "p", "-r", "local-process"]);
+    assert_eq!(next.status.code(), Some(3), "{}", stderr(&next));
+    let left = job
+        .world
+        .path(".local/state/slipway/agent/here")
+        .read_dir()
+        .unwrap()
+        .count();
+    assert_eq!(left, 0, "{}", stderr(&next));
+}
+
 #[test]
 fn a_job_that_is_let_go_runs_on_and_leaves_its_output() {
     let world = World::with_server();
@@ -207,8 +334,8 @@ fn a_job_that_is_let_go_runs_on_and_leaves_its_output() {
 
     let told = launch("never");
     until("output", || read(&told).contains("begun").then_some(()));
-    let pid = rustix::process::Pid::from_raw(i32::try_from(told["pid"].as_i64().unwrap()).unwrap()).unwrap();
-    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let pid = Pid::from_raw(i32::try_from(told["pid"].as_i64().unwrap()).unwrap()).unwrap();
+    kill_process(pid, Signal::TERM).unwrap();
     until("the end", || ended(&told));
     let here = world.path(".local/state/slipway/agent/here");
     let left: Vec<_> = here
@@ -353,8 +480,8 @@ impl Drop for SmallDisk {
     fn drop(&mut self) {
         let _ = self.shell.kill();
         let server = self.read("pid").and_then(|pid| pid.parse().ok());
-        if let Some(server) = server.and_then(rustix::process::Pid::from_raw) {
-            let _ = rustix::process::kill_process(server, rustix::process::Signal::KILL);
+        if let Some(server) = server.and_then(Pid::from_raw) {
+            let _ = kill_process(server, Signal::KILL);
         }
         let _ = self.shell.wait();
     }
@@ -415,8 +542,8 @@ fn a_full_disk_is_told_and_loses_nothing_that_was_answered() {
     assert_eq!(disk.items(), kept);
 
     let server = disk.read("pid").unwrap().parse().unwrap();
-    let server = rustix::process::Pid::from_raw(server).unwrap();
-    rustix::process::kill_process(server, rustix::process::Signal::KILL).unwrap();
+    let server = Pid::from_raw(server).unwrap();
+    kill_process(server, Signal::KILL).unwrap();
     until("the end of the killed server", || {
         (disk.read("pid")? != server.as_raw_nonzero().to_string()).then_some(())
     });

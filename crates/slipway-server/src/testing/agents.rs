@@ -181,7 +181,10 @@ async fn our_agent_takes_an_item_through_its_life_in_batches() {
 #[tokio::test]
 async fn an_acknowledgement_records_the_start_only_if_it_says_so() {
     for (start, released) in [
-        (json!(true), json!({"success": false, "error": "not possible while the item is CLAIMED"})),
+        (
+            json!(true),
+            json!({"success": false, "error": "not possible while the item is CLAIMED"}),
+        ),
         (json!(false), json!({"success": true, "error": null})),
         (json!(null), json!({"success": true, "error": null})),
     ] {
