@@ -155,22 +155,19 @@ mod tests {
         INSERT INTO pushes (id, entity_id, key_id, token, item_id, at) VALUES (1, 1, 1, 'a', 1, 10), (2, 1, 1, 'b', 2, 10),
             (3, 1, 1, 'c', 3, 11);";
 
-    #[tokio::test]
-    async fn rows_of_an_old_database_are_carried_along() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("control.db");
-        let mut connection = rusqlite::Connection::open(&path).unwrap();
+    /// Makes the first versions of the schema, as a program of that time did.
+    fn make_old<C: refinery::Migrate>(connection: &mut C, dialect: Dialect) {
         let old: Vec<Migration> = CONTROL[..4]
             .iter()
-            .map(|(name, sql)| Migration::unapplied(name, &render(sql, Dialect::Sqlite)).unwrap())
+            .map(|(name, sql)| Migration::unapplied(name, &render(sql, dialect)).unwrap())
             .collect();
         let mut runner = Runner::new(&old);
         runner.set_migration_table_name("schema_history");
-        runner.run(&mut connection).unwrap();
-        connection.execute_batch(OLD_ROWS).unwrap();
-        drop(connection);
+        runner.run(connection).unwrap();
+    }
 
-        let store = crate::Store::open(crate::Options::sqlite(dir.path())).await.unwrap();
+    /// Whether the store has what those rows hold, with the columns that came later.
+    async fn check_carried(store: &crate::Store) {
         let queue = slipway_model::id::QueueId::new(1, 3);
         let waiting = store.waiting(queue, 0, 10).await.unwrap().rows;
         let waiting: Vec<_> = waiting.iter().map(|item| (item.id.number, item.leased_at)).collect();
@@ -178,13 +175,70 @@ mod tests {
         let held = store.held_items(slipway_model::id::AgentId::new(1, 7)).await.unwrap();
         assert_eq!(held.iter().map(|item| item.id.number).collect::<Vec<_>>(), [2]);
         assert_eq!(store.deleted_items(10).await.unwrap(), []);
+    }
+
+    const DELIVERED: &str = "SELECT delivered FROM pushes ORDER BY id";
+    const DOUBT: &str = "whose answer was under way is still in doubt";
+
+    #[tokio::test]
+    async fn rows_of_an_old_database_are_carried_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.db");
+        let mut connection = rusqlite::Connection::open(&path).unwrap();
+        make_old(&mut connection, Dialect::Sqlite);
+        connection.execute_batch(OLD_ROWS).unwrap();
+        drop(connection);
+
+        let store = crate::Store::open(crate::Options::sqlite(dir.path())).await.unwrap();
+        check_carried(&store).await;
         let reader = rusqlite::Connection::open(&path).unwrap();
-        let mut delivered = reader.prepare("SELECT delivered FROM pushes ORDER BY id").unwrap();
+        let mut delivered = reader.prepare(DELIVERED).unwrap();
         let delivered: Vec<i64> = delivered
             .query_map([], |row| row.get(0))
             .unwrap()
             .collect::<std::result::Result<_, _>>()
             .unwrap();
-        assert_eq!(delivered, [1, 0, 0], "whose answer was under way is still in doubt");
+        assert_eq!(delivered, [1, 0, 0], "{DOUBT}");
+    }
+
+    /// Does something with the test server, where its synchronous client may.
+    async fn on_postgres<T: Send + 'static>(
+        url: String,
+        work: impl FnOnce(&mut postgres::Client) -> T + Send + 'static,
+    ) -> T {
+        let connected = move || work(&mut postgres::Client::connect(&url, postgres::NoTls).unwrap());
+        tokio::task::spawn_blocking(connected).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn rows_of_an_old_database_are_carried_along_on_postgresql() {
+        let server = std::env::var("SLIPWAY_TEST_POSTGRES_URL").unwrap_or_else(|_| {
+            panic!(
+                "this test needs PostgreSQL 15 or later: run `make test`, or \
+                 SLIPWAY_TEST_POSTGRES_URL=$(scripts/postgres.sh start) cargo test"
+            )
+        });
+        let schema = format!("old_{}", std::process::id());
+        let separator = if server.contains('?') { '&' } else { '?' };
+        let url = format!("{server}{separator}options=-csearch_path%3D{schema}");
+        let create = format!("DROP SCHEMA IF EXISTS {schema} CASCADE; CREATE SCHEMA {schema}");
+        on_postgres(url.clone(), move |client| {
+            client.batch_execute(&create).unwrap();
+            make_old(client, Dialect::Postgres);
+            client.batch_execute(OLD_ROWS).unwrap();
+        })
+        .await;
+
+        let store = crate::Store::open(crate::Options::postgres(url.clone())).await.unwrap();
+        check_carried(&store).await;
+        drop(store);
+        let remove = format!("DROP SCHEMA {schema} CASCADE");
+        let delivered = on_postgres(url, move |client| {
+            let rows = client.query(DELIVERED, &[]).unwrap();
+            client.batch_execute(&remove).unwrap();
+            rows.iter().map(|row| row.get(0)).collect::<Vec<i64>>()
+        })
+        .await;
+        assert_eq!(delivered, [1, 0, 0], "{DOUBT}");
     }
 }
