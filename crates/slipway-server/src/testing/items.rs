@@ -1,8 +1,10 @@
 //! The life of an item over GraphQL.
 
+use axum::body::Body;
+use axum::http::{Request, header};
 use serde_json::{Value, json};
 
-use super::TestServer;
+use super::{TestServer, basic};
 
 /// Pushes with the official document; returns the item's id.
 pub(super) async fn push(server: &TestServer, key: &str, queue: &str, spec: &Value) -> String {
@@ -104,11 +106,48 @@ async fn an_item_goes_from_the_queue_to_a_named_run() {
         .data();
     assert_eq!(failed["failRunQueueItem"]["success"], true);
     assert_eq!(state(&server, &key, &id).await["state"], "FAILED");
+}
 
-    // Ten minutes later the job's key has ended.
-    server.pass(601_000);
-    let (status, code, _) = server.official(run_key, "Viewer", json!({})).await.error();
-    assert_eq!((status, code.as_str()), (401, "UNAUTHENTICATED"));
+#[tokio::test]
+async fn a_run_key_outlives_its_item_by_ten_minutes() {
+    for end in ["failed", "finished"] {
+        let server = TestServer::new().await;
+        let key = server.user("alice").await;
+        server.queue(&key, "alice", "q").await;
+        push(&server, &key, "q", &image("1")).await;
+        let popped = pop(&server, &key, "q").await;
+        let run_key = popped["runSpec"]["_wandb_api_key"].as_str().expect("a run key");
+        let handle = popped["runQueueItemId"].clone();
+        let ack = json!({"itemId": handle, "runId": "run1"});
+        server.official(&key, "ackRunQueueItem", ack).await.data();
+        let run = json!({"name": "run1", "project": "proj", "entity": "alice", "host": "h"});
+        server.official(run_key, "UpsertBucket", run.clone()).await.data();
+        let stream = async |body: Value| {
+            let request =
+                Request::post("/files/alice/proj/run1/file_stream").header(header::AUTHORIZATION, basic(run_key));
+            let request = request.body(Body::from(body.to_string())).expect("a request");
+            server.send(request).await.status.as_u16()
+        };
+        if end == "failed" {
+            let failed = json!({"runQueueItemId": handle, "message": "no", "stage": "run", "filePaths": null});
+            server.official(&key, "failRunQueueItem", failed).await.data();
+        } else {
+            assert_eq!(stream(json!({"complete": true, "exitcode": 0})).await, 200);
+        }
+        // What a job uploads last is taken, and nothing later.
+        let files = json!({"entity": "alice", "project": "proj", "run": "run1", "files": ["model.pt"]});
+        let line = json!({"files": {"output.log": {"offset": 0, "content": ["last words"]}}});
+        server.pass(600_000);
+        server.official(run_key, "CreateRunFiles", files.clone()).await.data();
+        assert_eq!(stream(line.clone()).await, 200, "{end}");
+        server.pass(1);
+        for (document, variables) in [("Viewer", json!({})), ("CreateRunFiles", files), ("UpsertBucket", run)] {
+            let (status, code, message) = server.official(run_key, document, variables).await.error();
+            assert_eq!((status, code.as_str()), (401, "UNAUTHENTICATED"), "{end}: {document}");
+            assert!(message.contains("its attempt has ended"), "{message}");
+        }
+        assert_eq!(stream(line).await, 401, "{end}");
+    }
 }
 
 #[tokio::test]
