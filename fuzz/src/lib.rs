@@ -64,10 +64,10 @@ fn environment(name: &str) -> Option<String> {
     }
 }
 
-fn assert_no_secret(shown: &serde_json::Value) {
+/// Nothing that is made of `given` shows what only the agent's environment holds. An input may hold the
+/// very words of the secret: then it knew them.
+fn assert_no_secret(given: &serde_json::Value, shown: &serde_json::Value) {
     let secret = serde_json::Value::from(SECRET).to_string();
-    assert!(
-        !shown.to_string().contains(secret.trim_matches('"')),
-        "a credential gets out"
-    );
+    let holds = |value: &serde_json::Value| value.to_string().contains(secret.trim_matches('"'));
+    assert!(holds(given) || !holds(shown), "a credential gets out");
 }

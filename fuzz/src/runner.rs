@@ -26,7 +26,7 @@ pub fn docker_options(input: &[u8]) {
     let Ok((asked, body)) = fuzzing::docker_options(&args, &lookup) else {
         return;
     };
-    assert_no_secret(&body);
+    assert_no_secret(&args, &body);
     assert!(asked.env.iter().all(|entry| entry.contains('=')), "{:?}", asked.env);
     // A range of ports becomes an entry for each.
     let size = body.to_string().len();
