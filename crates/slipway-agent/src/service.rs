@@ -256,7 +256,7 @@ impl<'a> Prepared<'a> {
             queues: config.queues.clone(),
             orders: BTreeMap::new(),
             tasks: JoinSet::new(),
-            status: StatusLine::new(Arc::clone(&shared), events.clone()),
+            announcer: Announcer::new(Arc::clone(&shared), events.clone()),
             events,
             inbox,
             began,
@@ -272,12 +272,12 @@ impl<'a> Prepared<'a> {
 
 /// Tells the server the agent's status, one call after the other: no word arrives after a later one. Of
 /// words that come during a call the last one counts.
-struct StatusLine {
+struct Announcer {
     status: watch::Sender<AgentStatus>,
     teller: AbortOnDropHandle<()>,
 }
 
-impl StatusLine {
+impl Announcer {
     fn new(shared: Arc<Shared>, events: mpsc::UnboundedSender<Message>) -> Self {
         let (status, mut words) = watch::channel(AgentStatus::Polling);
         let teller = AbortOnDropHandle::new(tokio::spawn(async move {
@@ -333,7 +333,7 @@ struct Service {
     core: Core,
     orders: BTreeMap<String, watch::Sender<Order>>,
     tasks: JoinSet<()>,
-    status: StatusLine,
+    announcer: Announcer,
     events: mpsc::UnboundedSender<Message>,
     inbox: mpsc::UnboundedReceiver<Message>,
     began: Instant,
@@ -498,8 +498,8 @@ impl Service {
                 );
                 self.order(&handle, Order::Abandon);
             }
-            Action::Heartbeat(AgentStatus::Killed) => self.status.take_leave().await,
-            Action::Heartbeat(status) => self.status.say(status),
+            Action::Heartbeat(AgentStatus::Killed) => self.announcer.take_leave().await,
+            Action::Heartbeat(status) => self.announcer.say(status),
             Action::End(ending) => {
                 let jobs = self.core.running();
                 // Only the tasks end: the jobs go on below their shims.

@@ -301,6 +301,8 @@ impl RunningAgent {
 struct Gate {
     address: SocketAddr,
     open: watch::Sender<bool>,
+    /// Whether there is something to hold back.
+    asked: watch::Receiver<bool>,
     task: JoinHandle<()>,
 }
 
@@ -309,19 +311,30 @@ impl Gate {
     async fn before(server: SocketAddr, text: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let open = watch::Sender::new(false);
-        let opened = open.subscribe();
+        let (open, opened) = watch::channel(false);
+        let (seen, asked) = watch::channel(false);
         let task = tokio::spawn(async move {
             let mut connections = JoinSet::new();
             loop {
                 let (client, _) = listener.accept().await.unwrap();
-                connections.spawn(Self::forward(client, server, text, opened.clone()));
+                connections.spawn(Self::forward(client, server, text, seen.clone(), opened.clone()));
             }
         });
-        Self { address, open, task }
+        Self {
+            address,
+            open,
+            asked,
+            task,
+        }
     }
 
-    async fn forward(client: TcpStream, server: SocketAddr, text: &str, mut opened: watch::Receiver<bool>) {
+    async fn forward(
+        client: TcpStream,
+        server: SocketAddr,
+        text: &str,
+        seen: watch::Sender<bool>,
+        mut opened: watch::Receiver<bool>,
+    ) {
         let server = TcpStream::connect(server).await.unwrap();
         let (mut asked, mut answered) = client.into_split();
         let (mut answers, mut asks) = server.into_split();
@@ -332,6 +345,7 @@ impl Gate {
                 said.extend_from_slice(&buffer[..count]);
                 if said.windows(text.len()).any(|window| window == text.as_bytes()) {
                     held.send_replace(true);
+                    seen.send_replace(true);
                 }
                 asks.write_all(&buffer[..count]).await.unwrap();
             }
@@ -571,6 +585,42 @@ async fn an_agent_that_ends_while_it_registers_takes_its_leave() {
         let end = in_time("the agent ends", agent.task).await.unwrap().unwrap();
         assert_eq!(end, End::Left { jobs: 0 });
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_waits_for_the_one_before_it() {
+    let bench = Bench::new().await;
+    let mut gate = Gate::before(bench.address, "updateLaunchAgent").await;
+    let through = ClientOptions::new(format!("http://{}", gate.address), Some(KEY.to_owned()));
+    let agent = Agent::new(bench.agent_options(|_| {}), Client::new(through).unwrap());
+    let agent = RunningAgent {
+        handle: agent.handle(),
+        task: tokio::spawn(agent.run()),
+    };
+    in_time("the first word", gate.asked.wait_for(|asked| *asked))
+        .await
+        .unwrap();
+    let go = bench.signal("go");
+    let pushed = bench
+        .push(&format!("while [ ! -e {} ]; do sleep 0.02; done", go.display()))
+        .await;
+    bench.wait_for(&pushed, &["RUNNING"]).await;
+    let status = async || {
+        bench
+            .client
+            .agents("alice")
+            .await
+            .unwrap()
+            .remove(0)
+            .agent_status
+            .unwrap()
+    };
+    assert_eq!(status().await, "POLLING", "its first word is not answered yet");
+    gate.open.send_replace(true);
+    in_time("the next word", async { while status().await != "RUNNING" {} }).await;
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(agent.drain().await, End::Drained);
+    assert_eq!(status().await, "KILLED");
 }
 
 #[tokio::test(flavor = "multi_thread")]
