@@ -9,7 +9,7 @@ use slipway_model::id::{ItemId, QueueId};
 use slipway_model::item::ItemState;
 
 use super::{NewItem, Pushed};
-use crate::engine::{Conflict, Dialect, Field, Lane, Tx, insert_all, next_numbers, params};
+use crate::engine::{Conflict, Dialect, Field, Lane, Row, Tx, insert_all, next_numbers, params};
 use crate::events::{self, NewEvent};
 use crate::{Error, Result, Store, queues};
 
@@ -36,50 +36,73 @@ fn token(item: &NewItem) -> Option<String> {
 /// is forgotten, so that the token can be used again: two pushes that do so at the same moment then
 /// collide on the token, and the later one runs again.
 fn known(tx: &mut dyn Tx, queue: QueueId, items: &[NewItem], now: Millis) -> Result<HashMap<usize, ItemId>> {
-    let asked: Vec<serde_json::Value> = items
+    let asked: Vec<(usize, i64, String)> = items
         .iter()
         .enumerate()
-        .filter_map(|(place, item)| Some(serde_json::json!([place, item.key_id, token(item)?])))
+        .filter_map(|(place, item)| Some((place, item.key_id, token(item)?)))
         .collect();
     if asked.is_empty() {
         return Ok(HashMap::new());
     }
-    let records = tx.records(
-        "$1",
-        &[("place", Field::Int), ("key_id", Field::Int), ("token", Field::Text)],
-    );
-    // SQLite keeps the order of a cross join: each record finds its push by the whole key.
-    let sql = format!(
-        "SELECT r.place, p.item_id, p.at, CASE WHEN i.id IS NULL THEN CAST(1 AS BIGINT) ELSE p.delivered END, p.id \
-         FROM {records} AS r CROSS JOIN pushes AS p \
-         LEFT JOIN items AS i ON i.entity_id = p.entity_id AND i.id = p.item_id \
-         WHERE p.entity_id = $2 AND p.key_id = r.key_id AND p.token = r.token"
-    );
-    let rows = tx.query(&sql, params![serde_json::Value::from(asked).to_string(), queue.entity])?;
     let mut known = HashMap::new();
-    for row in rows {
-        let place = usize::try_from(row.i64(0)?).unwrap_or(usize::MAX);
-        let age = now - row.i64(2)?;
+    for (place, row) in look_up(tx, queue, asked)? {
+        let age = now - row.i64(1)?;
         let keyed = items.get(place).is_some_and(|item| item.idempotency_key.is_some());
         let same = if keyed {
             age < IDEMPOTENCY_TERM
         } else {
-            age < ABSORPTION_TERM && !row.bool(3)?
+            age < ABSORPTION_TERM && !row.bool(2)?
         };
         if same {
             let item = ItemId {
                 entity: queue.entity,
-                number: row.i64(1)?,
+                number: row.i64(0)?,
             };
             known.insert(place, item);
         } else {
             tx.execute(
                 "DELETE FROM pushes WHERE entity_id = $1 AND id = $2",
-                params![queue.entity, row.i64(4)?],
+                params![queue.entity, row.i64(3)?],
             )?;
         }
     }
     Ok(known)
+}
+
+/// The pushes with these keys and tokens, by place: the item, when it was made, whether the answer
+/// arrived, and the push's number.
+fn look_up(tx: &mut dyn Tx, queue: QueueId, asked: Vec<(usize, i64, String)>) -> Result<Vec<(usize, Row)>> {
+    const FOUND: &str = "p.item_id, p.at, CASE WHEN i.id IS NULL THEN CAST(1 AS BIGINT) ELSE p.delivered END, p.id";
+    const ITS_ITEM: &str = "LEFT JOIN items AS i ON i.entity_id = p.entity_id AND i.id = p.item_id";
+    match tx.dialect() {
+        // A prepared statement per row costs less there than taking JSON apart.
+        Dialect::Sqlite => {
+            let sql = format!(
+                "SELECT {FOUND} FROM pushes AS p {ITS_ITEM} WHERE p.entity_id = $1 AND p.key_id = $2 AND p.token = $3"
+            );
+            let mut found = Vec::new();
+            for (place, key, token) in asked {
+                if let Some(row) = tx.query_opt(&sql, params![queue.entity, key, token])? {
+                    found.push((place, row));
+                }
+            }
+            Ok(found)
+        }
+        Dialect::Postgres => {
+            let records = tx.records(
+                "$1",
+                &[("place", Field::Int), ("key_id", Field::Int), ("token", Field::Text)],
+            );
+            let sql = format!(
+                "SELECT {FOUND}, r.place FROM {records} AS r JOIN pushes AS p ON p.key_id = r.key_id AND p.token = r.token \
+                 {ITS_ITEM} WHERE p.entity_id = $2"
+            );
+            tx.query(&sql, params![serde_json::json!(asked).to_string(), queue.entity])?
+                .into_iter()
+                .map(|row| Ok((usize::try_from(row.i64(4)?).unwrap_or(usize::MAX), row)))
+                .collect()
+        }
+    }
 }
 
 fn check(items: &[NewItem]) -> Result<()> {
@@ -240,14 +263,23 @@ impl Store {
     /// Notes that the answers of these pushes reached their clients. Only a push that carried a
     /// digest is in doubt until then.
     pub async fn mark_delivered(&self, items: Vec<ItemId>) -> Result<()> {
-        self.write(Lane::Control, "mark-delivered", move |tx| {
-            let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
-            let sql = format!(
-                "UPDATE pushes SET delivered = 1 FROM {records} AS r \
-                 WHERE pushes.entity_id = r.entity_id AND pushes.item_id = r.id AND pushes.delivered = 0"
-            );
-            let list: Vec<[i64; 2]> = items.iter().map(|item| [item.entity, item.number]).collect();
-            tx.execute(&sql, params![serde_json::json!(list).to_string()]).map(drop)
+        self.write(Lane::Control, "mark-delivered", move |tx| match tx.dialect() {
+            Dialect::Sqlite => items.iter().try_for_each(|item| {
+                tx.execute(
+                    "UPDATE pushes SET delivered = 1 WHERE entity_id = $1 AND item_id = $2 AND delivered = 0",
+                    params![item.entity, item.number],
+                )
+                .map(drop)
+            }),
+            Dialect::Postgres => {
+                let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
+                let sql = format!(
+                    "UPDATE pushes SET delivered = 1 FROM {records} AS r \
+                         WHERE pushes.entity_id = r.entity_id AND pushes.item_id = r.id AND pushes.delivered = 0"
+                );
+                let list: Vec<[i64; 2]> = items.iter().map(|item| [item.entity, item.number]).collect();
+                tx.execute(&sql, params![serde_json::json!(list).to_string()]).map(drop)
+            }
         })
         .await
     }
