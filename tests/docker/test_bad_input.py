@@ -115,6 +115,8 @@ def test_jobs_that_misbehave_are_ended_or_judged_and_leave_nothing(
     # More memory than it may have; what is in such a file system counts.
     item = push(client.user, queue_name, shell("tail /dev/zero"))
     assert "raise `memory`" in failed(client.user, item, "out-of-memory")
+    item = push(client.user, queue_name, shell("tail /dev/zero; exit 1"))
+    assert "exited with code 1 before it called wandb.init; one of its processes was killed" in failed(client.user, item, "exit-code")
 
     # Bytes that are no text, and a line without an end.
     item = push(client.user, queue_name, shell(r"head -c 300000 /dev/urandom; printf '\000\377end'; exit 5"))

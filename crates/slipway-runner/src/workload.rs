@@ -161,6 +161,9 @@ pub struct Exit {
     /// Output bytes that were not kept, because of the limit or because they could not be written.
     #[serde(default)]
     pub output_dropped: u64,
+    /// Whether one of its processes, not its first one perhaps, was killed because memory ran out.
+    #[serde(default)]
+    pub memory_ran_out: bool,
 }
 
 /// Why a workload ended.

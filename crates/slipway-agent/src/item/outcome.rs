@@ -94,6 +94,11 @@ pub(crate) fn conclude(ended: Ended<'_>) -> Conclusion {
     } else {
         " before it called wandb.init"
     };
+    let memory = if exit.memory_ran_out {
+        "; one of its processes was killed because memory ran out: raise `memory`, or use less"
+    } else {
+        ""
+    };
     let failure = match &exit.cause {
         ExitCause::NotStarted(why) => failure("start-failed", format!("the job could not be started: {why}")),
         _ if exit.stopped => failure(
@@ -111,7 +116,7 @@ pub(crate) fn conclude(ended: Ended<'_>) -> Conclusion {
             "no-run",
             "the job exited successfully but never called wandb.init, so there is no run to show".to_owned(),
         ),
-        ExitCause::Code(code) => in_run("exit-code", format!("the job exited with code {code}{before}")),
+        ExitCause::Code(code) => in_run("exit-code", format!("the job exited with code {code}{before}{memory}")),
         ExitCause::OutOfMemory => in_run(
             "out-of-memory",
             format!("the job was killed{before} because it used more memory than it may; raise `memory` or use less"),
@@ -120,7 +125,10 @@ pub(crate) fn conclude(ended: Ended<'_>) -> Conclusion {
             "signal",
             format!("the job was killed by signal 9{before}; often the machine had run out of memory"),
         ),
-        ExitCause::Signal(signal) => in_run("signal", format!("the job was ended by signal {signal}{before}")),
+        ExitCause::Signal(signal) => in_run(
+            "signal",
+            format!("the job was ended by signal {signal}{before}{memory}"),
+        ),
     };
     Conclusion {
         outcome: Outcome::Failed,
@@ -153,6 +161,7 @@ mod tests {
             started_at: 0,
             ended_at: 1,
             output_dropped: 0,
+            memory_ran_out: false,
         };
         let conclusion = conclude(Ended {
             exit: &exit,
@@ -196,6 +205,33 @@ mod tests {
                 (outcome, why.to_owned()),
                 "{case}"
             );
+        }
+    }
+
+    #[test]
+    fn a_failure_says_that_a_process_of_the_job_ran_out_of_memory() {
+        for (cause, ran_out, says) in [
+            (ExitCause::Code(1), true, true),
+            (ExitCause::Signal(6), true, true),
+            (ExitCause::Code(1), false, false),
+        ] {
+            let exit = Exit {
+                cause,
+                stopped: false,
+                started_at: 0,
+                ended_at: 1,
+                output_dropped: 0,
+                memory_ran_out: ran_out,
+            };
+            let failure = conclude(Ended {
+                exit: &exit,
+                stop_wanted: false,
+                run_started: true,
+                tail: b"",
+            })
+            .failure
+            .unwrap();
+            assert_eq!(failure.message.contains("raise `memory`"), says, "{failure:?}");
         }
     }
 

@@ -304,6 +304,7 @@ impl DockerRunner {
             started_at: since,
             ended_at: state.finished_at.as_deref().and_then(millis).unwrap_or(since),
             output_dropped: dropped,
+            memory_ran_out: state.oom_killed.unwrap_or(false),
         }
     }
 

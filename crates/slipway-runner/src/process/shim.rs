@@ -166,6 +166,7 @@ async fn run_job(directory: &JobDirectory, lock: &OwnedFd, spec: Spec) -> Result
         started_at,
         ended_at: started_at,
         output_dropped: 0,
+        memory_ran_out: false,
     };
 
     match spawn(&spec) {
