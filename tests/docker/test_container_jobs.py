@@ -287,28 +287,30 @@ def test_a_launch_without_a_queue_runs_here_and_ends_as_the_job_does(client: Cli
     assert docker.containers("slipway.scope", client.user.base_url) == []
 
 
-@pytest.mark.parametrize("how", ["written", "helper"])
-def test_registries_are_asked_with_dockers_own_credentials(
+@pytest.mark.parametrize("how", ["written", "helper", "podman"])
+def test_registries_are_asked_with_the_credentials_of_the_agents_user(
     client: Client, queue_name: str, start_agent: StartAgent, tmp_path: Path, how: str
 ) -> None:
     registry = Registry("alice", "word")
     config = tmp_path / "docker"
     config.mkdir()
-    env = {"DOCKER_CONFIG": str(config)}
+    env = {"DOCKER_CONFIG": str(config), "REGISTRY_AUTH_FILE": str(config / "auth.json")}
     spec = {"docker": {"docker_image": f"{registry.host}/team/image:1"}}
     try:
         queues.create(client.user, queue_name, resource="local-container")
         start_agent(queue_name, env=env | {"PATH": f"{config}:{os.environ['PATH']}"})
         assert "docker login" in failed(client.user, push(client.user, queue_name, spec), "registry-unauthorised")
+        auth = {"auth": base64.b64encode(b"alice:word").decode()}
         if how == "written":
-            auth = base64.b64encode(b"alice:word").decode()
-            content: dict[str, Any] = {"auths": {registry.host: {"auth": auth}}}
+            content: dict[str, Any] = {"auths": {registry.host: auth}}
+        elif how == "podman":
+            content = {"auths": {f"{registry.host}/team": auth}}
         else:
             content = {"credHelpers": {registry.host: "test"}}
             helper = config / "docker-credential-test"
             helper.write_text('#!/bin/sh\n[ "$1 $(cat)" = "get %s" ] && echo \'{"Username": "alice", "Secret": "word"}\'\n' % registry.host)
             helper.chmod(0o755)
-        (config / "config.json").write_text(json.dumps(content))
+        (config / ("auth.json" if how == "podman" else "config.json")).write_text(json.dumps(content))
         # Let in, the agent learns that there is no such image.
         failed(client.user, push(client.user, queue_name, spec), "image-not-found")
     finally:

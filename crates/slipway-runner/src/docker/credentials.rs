@@ -1,8 +1,8 @@
-//! Credentials of registries, from docker's own configuration and its helpers.
+//! Credentials of registries, from docker's own configuration and podman's, and their helpers.
 //!
 //! They go to the engine with the request that needs them and are kept nowhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -12,6 +12,9 @@ use bollard::auth::DockerCredentials;
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::io::AsyncWriteExt as _;
+
+use super::engine;
+use super::request::split_reference;
 
 /// The name under which docker keeps the credentials of its own hub.
 pub(super) const HUB: &str = "https://index.docker.io/v1/";
@@ -40,18 +43,71 @@ pub(super) fn registry(image: &str) -> &str {
     }
 }
 
-/// The credentials for an image; none if there are none, or if a helper fails, which is logged.
-pub(super) async fn find(config: Option<&Path>, image: &str) -> Option<DockerCredentials> {
+/// The files that may hold credentials, in the order in which they are looked through: docker's own, then
+/// where `podman login` writes them.
+pub(super) fn files(env: &dyn Fn(&str) -> Option<String>, user: u32) -> Vec<PathBuf> {
+    let path = |name: &str| env(name).filter(|path| !path.is_empty()).map(PathBuf::from);
+    let docker = engine::config_directory(env).map(|directory| directory.join("config.json"));
+    let podman = match path("REGISTRY_AUTH_FILE") {
+        Some(file) => vec![file],
+        None => {
+            let running = path("XDG_RUNTIME_DIR").unwrap_or_else(|| PathBuf::from(format!("/run/containers/{user}")));
+            let kept = path("XDG_CONFIG_HOME").or_else(|| Some(path("HOME")?.join(".config")));
+            // Without a session's directory the user's own takes the place of `containers` in it.
+            let running = match path("XDG_RUNTIME_DIR") {
+                Some(_) => running.join("containers"),
+                None => running,
+            };
+            let kept = kept.map(|directory| directory.join("containers"));
+            let directories = std::iter::once(running).chain(kept);
+            directories.map(|directory| directory.join("auth.json")).collect()
+        }
+    };
+    docker.into_iter().chain(podman).collect()
+}
+
+/// The names under which an image's credentials may be kept, the nearest first: podman's may be those of a
+/// part of a registry.
+fn names(image: &str) -> Vec<String> {
     let registry = registry(image);
-    let text = std::fs::read_to_string(config?.join("config.json")).ok()?;
+    let (repository, _) = split_reference(image);
+    let repository = match repository.split_once('/') {
+        Some(("docker.io" | "index.docker.io", rest)) => format!("docker.io/{rest}"),
+        _ if registry == HUB => format!("docker.io/{repository}"),
+        _ => repository.to_owned(),
+    };
+    let mut names = vec![repository];
+    while let Some((parent, _)) = names.last().and_then(|name| name.rsplit_once('/')) {
+        names.push(parent.to_owned());
+    }
+    if registry == HUB {
+        names.push(HUB.to_owned());
+    }
+    names
+}
+
+/// The credentials for an image; none if there are none, or if a helper fails, which is logged.
+pub(super) async fn find(files: &[PathBuf], image: &str) -> Option<DockerCredentials> {
+    for file in files {
+        if let Some(credentials) = find_in(file, image).await {
+            return Some(credentials);
+        }
+    }
+    None
+}
+
+async fn find_in(path: &Path, image: &str) -> Option<DockerCredentials> {
+    let registry = registry(image);
+    let text = std::fs::read_to_string(path).ok()?;
     let file: Value = match serde_json::from_str(&text) {
         Ok(file) => file,
         Err(error) => {
-            tracing::warn!(%error, "docker's own config.json cannot be read; pulling without credentials");
+            let file = path.display();
+            tracing::warn!(%file, %error, "credentials of registries cannot be read; pulling without these");
             return None;
         }
     };
-    match origin(&file, registry) {
+    match origin(&file, registry, &names(image)) {
         Origin::Known(credentials) => Some(credentials),
         Origin::None => None,
         Origin::Helper(name) => match ask(&name, registry).await {
@@ -69,14 +125,18 @@ pub(super) async fn find(config: Option<&Path>, image: &str) -> Option<DockerCre
     }
 }
 
-fn origin(file: &Value, registry: &str) -> Origin {
+fn origin(file: &Value, registry: &str, names: &[String]) -> Origin {
     let text = |value: Option<&Value>| {
         value
             .and_then(Value::as_str)
             .filter(|text| !text.is_empty())
             .map(str::to_owned)
     };
-    if let Some(helper) = text(file.pointer("/credHelpers").and_then(|map| map.get(registry))) {
+    let helpers = file.get("credHelpers");
+    if let Some(helper) = names
+        .iter()
+        .find_map(|name| text(helpers.and_then(|map| map.get(name))))
+    {
         return Origin::Helper(helper);
     }
     let written = file.get("auths").and_then(Value::as_object).and_then(|auths| {
@@ -87,11 +147,11 @@ fn origin(file: &Value, registry: &str) -> Origin {
                 .trim_end_matches('/')
                 .to_owned()
         };
-        let wanted = bare(registry);
-        auths
-            .iter()
-            .find(|(name, _)| bare(name) == wanted)
-            .map(|(_, entry)| entry)
+        names.iter().find_map(|wanted| {
+            let wanted = bare(wanted);
+            let found = auths.iter().find(|(name, _)| bare(name) == wanted);
+            found.map(|(_, entry)| entry)
+        })
     });
     if let Some(entry) = written {
         let mut credentials = DockerCredentials {
@@ -206,33 +266,105 @@ mod tests {
             "credHelpers": {"helped.example.com": "ecr-login"},
             "credsStore": "desktop",
         });
-        let Origin::Known(hub) = origin(&file, HUB) else {
+        let origin = |file: &Value, image: &str| origin(file, registry(image), &names(image));
+        let Origin::Known(hub) = origin(&file, "python:3") else {
             panic!("the hub has credentials")
         };
         assert_eq!(
             (hub.username.as_deref(), hub.password.as_deref()),
             (Some("user"), Some("pass:word"))
         );
-        let Origin::Known(token) = origin(&file, "reg.example.com") else {
+        let Origin::Known(token) = origin(&file, "reg.example.com/a/b:1") else {
             panic!("a token is known")
         };
         assert_eq!(token.identitytoken.as_deref(), Some("token"));
         assert_eq!(
-            origin(&file, "helped.example.com"),
+            origin(&file, "helped.example.com/a"),
             Origin::Helper("ecr-login".to_owned())
         );
         assert_eq!(
-            origin(&file, "stored.example.com"),
+            origin(&file, "stored.example.com/a"),
             Origin::Helper("desktop".to_owned())
         );
-        assert_eq!(origin(&json!({}), "reg.example.com"), Origin::None);
+        assert_eq!(origin(&json!({}), "reg.example.com/a"), Origin::None);
         assert_eq!(
             origin(
                 &json!({"auths": {"reg.example.com": {"auth": "%%%"}}}),
-                "reg.example.com"
+                "reg.example.com/a"
             ),
             Origin::None
         );
+    }
+
+    #[tokio::test]
+    async fn podmans_file_comes_after_dockers_and_the_nearest_name_in_it_counts() {
+        let directory = tempfile::tempdir().unwrap();
+        let auth = |user: &str| json!({"auth": STANDARD.encode(format!("{user}:word"))});
+        let write = |name: &str, auths: Value| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, json!({"auths": auths}).to_string()).unwrap();
+            path
+        };
+        let files = [
+            directory.path().join("absent.json"),
+            write("config.json", json!({"both.example.com": auth("docker")})),
+            write(
+                "auth.json",
+                json!({
+                    "docker.io": auth("hub"), "both.example.com": auth("podman"), "reg.example.com": auth("all"),
+                    "reg.example.com/team": auth("team"), "reg.example.com/team/image": auth("image"),
+                }),
+            ),
+        ];
+        for (image, user) in [
+            ("python:3", Some("hub")),
+            ("docker.io/team/image", Some("hub")),
+            ("both.example.com/a", Some("docker")),
+            ("reg.example.com/team/image@sha256:00", Some("image")),
+            ("reg.example.com/team/other:1", Some("team")),
+            ("reg.example.com/teams/other", Some("all")),
+            ("other.example.com/a", None),
+        ] {
+            let found = find(&files, image).await.and_then(|found| found.username);
+            assert_eq!(found.as_deref(), user, "{image}");
+        }
+    }
+
+    #[test]
+    fn files_are_where_docker_and_podman_write_them() {
+        for (env, expected) in [
+            (
+                vec![("HOME", "/h")],
+                vec![
+                    "/h/.docker/config.json",
+                    "/run/containers/7/auth.json",
+                    "/h/.config/containers/auth.json",
+                ],
+            ),
+            (
+                vec![
+                    ("DOCKER_CONFIG", "/d"),
+                    ("XDG_RUNTIME_DIR", "/run/user/7"),
+                    ("XDG_CONFIG_HOME", "/c"),
+                ],
+                vec![
+                    "/d/config.json",
+                    "/run/user/7/containers/auth.json",
+                    "/c/containers/auth.json",
+                ],
+            ),
+            (
+                vec![("HOME", "/h"), ("REGISTRY_AUTH_FILE", "/a.json")],
+                vec!["/h/.docker/config.json", "/a.json"],
+            ),
+        ] {
+            let get = |name: &str| {
+                env.iter()
+                    .find(|(known, _)| *known == name)
+                    .map(|(_, value)| (*value).to_owned())
+            };
+            assert_eq!(files(&get, 7), expected.iter().map(PathBuf::from).collect::<Vec<_>>());
+        }
     }
 
     #[tokio::test]

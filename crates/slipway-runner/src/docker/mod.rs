@@ -96,7 +96,8 @@ pub struct DockerRunner {
 struct Inner {
     options: DockerOptions,
     engine: Result<Arc<Engine>, String>,
-    config: Option<PathBuf>,
+    /// The files that hold credentials of registries.
+    registries: Vec<PathBuf>,
     relays: Relays,
     /// Whether the engine has told which containers there are.
     listed: AtomicBool,
@@ -150,17 +151,18 @@ impl DockerRunner {
         let env = |name: &str| std::env::var(name).ok();
         let read = |path: &Path| serde_json::from_str(&fs::read_to_string(path).ok()?).ok();
         let address = engine::locate(&env, &read, &Path::exists).map_err(|error| error.to_string());
-        Self::at(options, address, engine::config_directory(&env))
+        let user = rustix::process::getuid().as_raw();
+        Self::at(options, address, credentials::files(&env, user))
     }
 
-    fn at(options: DockerOptions, address: Result<Address, String>, config: Option<PathBuf>) -> Self {
+    fn at(options: DockerOptions, address: Result<Address, String>, registries: Vec<PathBuf>) -> Self {
         let relays = Relays::new(&options.server, options.directory.clone());
         Self {
             inner: Arc::new(Inner {
                 options,
                 relays,
                 engine: address.map(|address| Arc::new(Engine::new(address))),
-                config,
+                registries,
                 listed: AtomicBool::new(false),
                 live: Mutex::new(HashMap::new()),
             }),
@@ -454,7 +456,7 @@ impl Runner for DockerRunner {
             let container = self.container(workload)?;
             let engine = self.engine()?;
             engine.require()?;
-            let credentials = credentials::find(self.inner.config.as_deref(), &container.image).await;
+            let credentials = credentials::find(&self.inner.registries, &container.image).await;
             patiently(line, "pull an image", || {
                 pull::ensure(engine, &container, credentials.clone(), line)
             })

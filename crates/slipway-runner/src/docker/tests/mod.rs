@@ -108,7 +108,7 @@ fn runner(directory: PathBuf, engine: &Scripted, scope: &str, output_limit: u64)
         allowed_env: Vec::new(),
         output_limit,
     };
-    DockerRunner::at(options, Ok(Address(engine.address())), None)
+    DockerRunner::at(options, Ok(Address(engine.address())), Vec::new())
 }
 
 fn workload(resource_args: &serde_json::Value) -> Workload {
