@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,8 +65,20 @@ def queue(client: Client, name: str, /, **config: Any) -> None:
     queues.create(client.user, name, resource="local-container", config=LIMITS | config)
 
 
-def test_a_training_job_reaches_a_server_on_loopback(client: Client, queue_name: str, start_agent: StartAgent) -> None:
-    queue(client, queue_name)
+@pytest.fixture
+def network(podman: Docker, queue_name: str) -> Iterator[str]:
+    """A network that no container has used, so that podman has not made its bridge."""
+    name = f"slipway-test-{queue_name}-{os.getpid()}"
+    podman.run("network", "create", name)
+    yield name
+    podman.run("network", "rm", name)
+
+
+@pytest.mark.parametrize("kind", ["default", "custom"])
+def test_a_training_job_reaches_a_server_on_loopback(
+    client: Client, queue_name: str, start_agent: StartAgent, network: str, kind: str
+) -> None:
+    queue(client, queue_name, **({"network": network} if kind == "custom" else {}))
     start_agent(queue_name)
     spec = {"docker": {"docker_image": PYTHON}, "overrides": {"entry_point": ["python", "-c", TRAIN]}}
     done = ended(client.user, push(client.user, queue_name, spec), "FINISHED", 120)

@@ -125,6 +125,26 @@ impl Engine {
         Ok(call(docker).await?)
     }
 
+    /// Whether the engine's containers are on this machine and no other, virtual ones included.
+    pub(super) async fn is_here(&self) -> Result<bool, RunnerError> {
+        if !self.address.0.starts_with("unix://") {
+            return Ok(false);
+        }
+        let asked = self.ask(|docker| async move { docker.info().await });
+        let info = asked
+            .await
+            .map_err(|trouble| self.failure("tell about itself", trouble))?;
+        let own = rustix::system::uname();
+        let is = |said: Option<&str>, own: &std::ffi::CStr| said.is_some_and(|said| own.to_str() == Ok(said));
+        // Without root an engine keeps its networks to itself.
+        let rootless = info
+            .security_options
+            .iter()
+            .flatten()
+            .any(|option| option.contains("rootless"));
+        Ok(is(info.name.as_deref(), own.nodename()) && is(info.kernel_version.as_deref(), own.release()) && !rootless)
+    }
+
     /// Refuses where no engine was ever seen and there is no socket: waiting would not end.
     pub(super) fn require(&self) -> Result<(), RunnerError> {
         let path = self.address.0.strip_prefix("unix://").map(Path::new);

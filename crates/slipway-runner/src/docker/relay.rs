@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use bollard::models::{ContainerCreateBody, NetworkInspect};
 use serde::{Deserialize, Serialize};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,6 +30,9 @@ const RECORD: &str = "relays";
 
 /// Connections that one network may have at once.
 const CONNECTIONS: usize = 1024;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
 
 /// The variable by which a job finds the server.
 const BASE_URL: &str = "WANDB_BASE_URL";
@@ -201,10 +204,14 @@ impl Relays {
             }
         }
         let reached = match found {
-            Some(bridge) => self
-                .relay(server, &bridge)
-                .await
-                .map(|port| server.at(&bridge.gateway.to_string(), port)),
+            Some(bridge) => {
+                let port = match self.relay(server, &bridge, false).await {
+                    // Podman makes the bridge of a network with its first container.
+                    None if engine.is_here().await? => self.relay(server, &bridge, true).await,
+                    port => port,
+                };
+                port.map(|port| server.at(&bridge.gateway.to_string(), port))
+            }
             None => None,
         };
         let url = reached.unwrap_or_else(|| {
@@ -228,8 +235,8 @@ impl Relays {
     }
 
     /// The port of a network's relay, which is opened if it is not; none if this machine does not have
-    /// the gateway's address.
-    async fn relay(&self, server: &Loopback, bridge: &Bridge) -> Option<u16> {
+    /// the gateway's address and it is not certain that it will.
+    async fn relay(&self, server: &Loopback, bridge: &Bridge, will_have: bool) -> Option<u16> {
         let mut open = self.open.lock().await;
         if let Some((kept, _)) = open.get(&bridge.gateway)
             && kept.subnet == bridge.subnet
@@ -238,7 +245,7 @@ impl Relays {
         }
         let mut record = self.kept();
         let earlier = record.get(&bridge.gateway).filter(|kept| kept.subnet == bridge.subnet);
-        let listener = match listen(bridge.gateway, earlier.map(|kept| kept.port)).await {
+        let listener = match listen(bridge.gateway, earlier.map(|kept| kept.port), will_have) {
             Ok(listener) => listener,
             Err(error) => {
                 tracing::info!(gateway = %bridge.gateway, %error, "no relay on this network");
@@ -260,13 +267,20 @@ impl Relays {
 }
 
 /// Listens at the port that jobs know already, or at any if that is taken.
-async fn listen(gateway: Ipv4Addr, earlier: Option<u16>) -> io::Result<TcpListener> {
-    if let Some(port) = earlier
-        && let Ok(listener) = TcpListener::bind((gateway, port)).await
-    {
-        return Ok(listener);
+fn listen(gateway: Ipv4Addr, earlier: Option<u16>, will_have: bool) -> io::Result<TcpListener> {
+    let at = |port: u16| {
+        let socket = TcpSocket::new_v4()?;
+        socket.set_reuseaddr(true)?;
+        if will_have {
+            rustix::net::sockopt::set_ip_freebind(&socket, true)?;
+        }
+        socket.bind((gateway, port).into())?;
+        socket.listen(BACKLOG)
+    };
+    match earlier.map(at) {
+        Some(Ok(listener)) => Ok(listener),
+        _ => at(0),
     }
-    TcpListener::bind((gateway, 0)).await
 }
 
 /// Looks a network up; none if its containers are not on a bridge of the engine's machine.
@@ -436,11 +450,25 @@ mod tests {
         one.reopen().await;
         assert!(one.open.lock().await.is_empty());
         // A job on another network writes the record anew; the port becomes free; one on the first follows.
-        one.relay(&server, &second).await.unwrap();
+        one.relay(&server, &second, false).await.unwrap();
         drop(taken);
         assert_eq!(relays().kept()[&first.gateway].port, port);
-        assert_eq!(one.relay(&server, &first).await, Some(port));
+        assert_eq!(one.relay(&server, &first, false).await, Some(port));
         assert_eq!(one.kept().len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_relay_listens_at_a_gateway_that_is_not_there_yet_only_if_it_will_be() {
+        let directory = tempfile::tempdir().unwrap();
+        // Of a range that no machine has.
+        let bridge = Bridge {
+            gateway: [203, 0, 113, 1].into(),
+            subnet: Subnet::parse("203.0.113.0/24").unwrap(),
+        };
+        let relays = Relays::new("http://127.0.0.1:9", directory.path().to_owned());
+        let server = relays.server.clone().unwrap();
+        assert_eq!(relays.relay(&server, &bridge, false).await, None);
+        assert!(relays.relay(&server, &bridge, true).await.is_some());
     }
 
     #[tokio::test]
@@ -469,7 +497,10 @@ mod tests {
             answer
         };
         let relays = Relays::new(&url, directory.path().to_owned());
-        let port = relays.relay(relays.server.as_ref().unwrap(), &bridge).await.unwrap();
+        let port = relays
+            .relay(relays.server.as_ref().unwrap(), &bridge, false)
+            .await
+            .unwrap();
         assert_eq!(ask(port).await, *b"ping");
         drop(relays);
         let free = async {
@@ -482,7 +513,8 @@ mod tests {
             .unwrap();
         let again = Relays::new(&url, directory.path().to_owned());
         again.reopen().await;
-        assert_eq!(again.relay(again.server.as_ref().unwrap(), &bridge).await, Some(port));
+        let reopened = again.relay(again.server.as_ref().unwrap(), &bridge, false).await;
+        assert_eq!(reopened, Some(port));
         assert_eq!(ask(port).await, *b"ping");
         echo.await.unwrap();
     }
