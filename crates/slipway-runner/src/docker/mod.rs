@@ -60,7 +60,7 @@ const WATCH_LIMIT: Duration = Duration::from_secs(5);
 /// How long a container that is being followed counts as running without a look.
 const TRUST: Duration = Duration::from_secs(10);
 
-/// How long the end of the output may take after a container's end.
+/// How long nothing may come of the rest of the output after a container's end.
 const OUTPUT_LIMIT: Duration = Duration::from_secs(60);
 
 /// Waits between attempts to reach an engine.
@@ -252,13 +252,21 @@ impl DockerRunner {
             return Ok(Status::Running { since });
         }
         let mut progress = live.progress.clone();
-        let complete = tokio::time::timeout(OUTPUT_LIMIT, progress.wait_for(|progress| progress.complete));
-        if complete.await.is_err() {
+        loop {
+            let revision = progress.borrow().revision;
+            let complete = tokio::time::timeout(OUTPUT_LIMIT, progress.wait_for(|progress| progress.complete));
+            if complete.await.is_ok() {
+                break;
+            }
+            if progress.borrow().revision != revision {
+                continue;
+            }
             if progress.borrow().away {
                 // The end may hold what the outcome is about, and the engine still has it.
                 return Err(engine.away("the container has ended, and the end of its output is still there".to_owned()));
             }
             tracing::warn!(workload = %id, "the container has ended, and the end of its output does not come");
+            break;
         }
         let dropped = progress.borrow().dropped;
         Ok(Status::Exited(self.exit(&record, &state, since, dropped)))
