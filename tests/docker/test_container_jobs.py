@@ -317,11 +317,15 @@ def test_registries_are_asked_with_the_credentials_of_the_agents_user(
         registry.stop()
 
 
-def test_a_queue_with_an_option_that_does_not_exist_is_doubted_when_it_is_made(client: Client, queue_name: str) -> None:
+def test_a_queue_with_an_option_or_a_value_that_is_wrong_is_doubted_when_it_is_made(client: Client, queue_name: str) -> None:
     document = """mutation Upsert($queue: String!, $config: JSONString!) {
       upsertRunQueue(input: {entityName: "alice", projectName: "model-registry", queueName: $queue,
         resourceType: "local-container", resourceConfig: $config}) { success configSchemaValidationErrors } }"""
-    for options, doubts in [({"shm_size": "1g", "e": ["A"]}, None), ({"shm-sise": "1g"}, "did you mean `shm-size`?")]:
+    for options, doubts in [
+        ({"shm_size": "1g", "e": ["A"]}, None),
+        ({"shm-sise": "1g"}, "did you mean `shm-size`?"),
+        ({"memory": "lots"}, "`/resource_args/local-container/memory`: `lots` is not a size"),
+    ]:
         config = json.dumps({"resource_args": {"local-container": options}})
         found = client.user.graphql(document, {"queue": queue_name, "config": config})["upsertRunQueue"]["configSchemaValidationErrors"]
         assert found == doubts or doubts in found[0]

@@ -216,6 +216,31 @@ pub fn check_names(args: &Value) -> Result<(), OptionError> {
     }
 }
 
+/// Options whose values an agent's environment and files decide about.
+const OF_THE_AGENT: [&str; 4] = ["env", "env-file", "label-file", "security-opt"];
+
+/// Checks the values of options as far as they can be judged without an agent. What a submitter or an
+/// agent fills in (`{{name}}`, `${name}`) is left to it, and so is a key that is no option.
+///
+/// # Errors
+/// Names the first option whose value is wrong.
+pub fn check_values(args: &Value) -> Result<(), OptionError> {
+    let Value::Object(map) = args else { return Ok(()) };
+    let is_final = |key: &str, value: &Value| {
+        let text = value.to_string();
+        let known = find(key).map_or(key == "command", |option| !OF_THE_AGENT.contains(&option.name));
+        known && !text.contains("{{") && !text.contains("${")
+    };
+    let known = map.iter().filter(|(key, value)| is_final(key, value));
+    let known = known.map(|(key, value)| (key.clone(), value.clone())).collect();
+    let lookup = Lookup {
+        env: &|_| None,
+        allowed_env: &[],
+        file: &|path| Err(format!("`{path}` is the agent's")),
+    };
+    request(&Value::Object(known), &lookup).map(drop)
+}
+
 /// Reads a target's arguments.
 ///
 /// # Errors

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::parse::{bounded, integer, pair};
+use super::parse::{bounded, fields, integer, pair};
 
 /// A container's settings in one network.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -75,8 +75,8 @@ pub(super) fn network(text: &str) -> Result<(String, Endpoint), String> {
         };
     }
     let mut name = None;
-    for part in text.split(',') {
-        let (key, value) = pair(part)?;
+    for part in fields(text)? {
+        let (key, value) = pair(&part)?;
         let value = value.ok_or_else(|| format!("`{part}` in `{text}` is not of the form KEY=value"))?;
         match key {
             "name" => name = Some(value.to_owned()),

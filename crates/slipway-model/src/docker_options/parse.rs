@@ -133,6 +133,55 @@ pub(super) fn pair(text: &str) -> Result<(&str, Option<&str>), String> {
     Ok((name, value))
 }
 
+/// The fields of a line of values by commas, as docker reads `mount` and `network`: a field in double
+/// quotes keeps its commas, and two quotes within it are one.
+pub(super) fn fields(text: &str) -> Result<Vec<String>, String> {
+    let wrong = || {
+        let text = shortened(text);
+        Err(format!(
+            "`{text}`: a quote stands around a whole KEY=value, such as \"src=/a,b\""
+        ))
+    };
+    let mut fields = Vec::new();
+    let mut rest = text;
+    loop {
+        let mut field = String::new();
+        match rest.strip_prefix('"') {
+            Some(mut quoted) => {
+                loop {
+                    let Some((piece, after)) = quoted.split_once('"') else {
+                        return wrong();
+                    };
+                    field.push_str(piece);
+                    quoted = after;
+                    match after.strip_prefix('"') {
+                        Some(after) => {
+                            field.push('"');
+                            quoted = after;
+                        }
+                        None => break,
+                    }
+                }
+                rest = quoted;
+            }
+            None => {
+                let (plain, after) = rest.split_at(rest.find(',').unwrap_or(rest.len()));
+                if plain.contains('"') {
+                    return wrong();
+                }
+                field.push_str(plain);
+                rest = after;
+            }
+        }
+        fields.push(field);
+        match rest.strip_prefix(',') {
+            Some(after) => rest = after,
+            None if rest.is_empty() => return Ok(fields),
+            None => return wrong(),
+        }
+    }
+}
+
 /// An entry of `env`: as it is, or with the agent's own value; none if the agent has none.
 pub(super) fn env(text: &str, lookup: &Lookup<'_>) -> Result<Option<String>, String> {
     let (name, value) = pair(text)?;

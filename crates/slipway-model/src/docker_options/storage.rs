@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::parse::{integer, one_of, pair, shortened, size};
+use super::parse::{fields, integer, one_of, pair, shortened, size};
 
 /// The kinds of mounts.
 const TYPES: [&str; 6] = ["bind", "volume", "tmpfs", "image", "npipe", "cluster"];
@@ -86,8 +86,8 @@ pub(super) fn mount(text: &str) -> Result<Value, String> {
     let mut mount = Map::from_iter([("Type".to_owned(), json!("volume"))]);
     let (mut bind, mut volume, mut tmpfs, mut image) = (Map::new(), Map::new(), Map::new(), Map::new());
     let mut driver = Map::new();
-    for part in text.split(',') {
-        let (key, value) = pair(part)?;
+    for part in fields(text)? {
+        let (key, value) = pair(&part)?;
         let flag = || match value.unwrap_or("true") {
             "true" | "1" | "enabled" => Ok(true),
             "false" | "0" | "disabled" => Ok(false),

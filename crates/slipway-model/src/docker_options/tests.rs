@@ -230,6 +230,66 @@ fn a_directory_with_a_label_is_known_besides_its_bind() {
 }
 
 #[test]
+fn a_part_in_quotes_keeps_its_commas() {
+    for (text, source) in [
+        (r#"type=bind,"src=/a,b",dst=/c"#, "/a,b"),
+        (r#"type=bind,dst=/c,"src=/a ""b"",""#, r#"/a "b","#),
+        (r#""type=bind","dst=/c",src=/a"#, "/a"),
+    ] {
+        let mount = &host(json!({"mount": text}))["Mounts"][0];
+        assert_eq!(
+            (&mount["Source"], &mount["Target"]),
+            (&json!(source), &json!("/c")),
+            "{text}"
+        );
+    }
+    let nfs = r#"source=v,dst=/c,volume-driver=local,"volume-opt=o=addr=10.0.0.1,rw""#;
+    assert_eq!(
+        host(json!({"mount": nfs}))["Mounts"][0]["VolumeOptions"]["DriverConfig"]["Options"],
+        json!({"o": "addr=10.0.0.1,rw"})
+    );
+    let request = read(&json!({"network": r#"name=n,"driver-opt=a=1,2""#})).unwrap();
+    let endpoint = &request.body["NetworkingConfig"]["EndpointsConfig"]["n"];
+    assert_eq!(endpoint["DriverOpts"], json!({"a": "1,2"}));
+    for text in [
+        r#"src="/a,b",dst=/c"#,
+        r#""src=/a,dst=/c"#,
+        r#""src=/a"b,dst=/c"#,
+        r#"dst=/c,""#,
+    ] {
+        assert!(
+            problem(&json!({"mount": text})).contains("a quote stands around"),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn values_are_judged_without_an_agent_as_far_as_that_goes() {
+    for (args, says) in [
+        (
+            json!({"memory": "lots"}),
+            "/resource_args/local-container/memory`: `lots` is not a size",
+        ),
+        (json!({"volume": ["/a:/b", "x"]}), "this is not a volume"),
+        (json!({"network": ["host", "two"]}), "goes with no other network"),
+        (json!({"command": "a 'b"}), "not closed"),
+    ] {
+        let error = check_values(&args).unwrap_err().to_string();
+        assert!(error.contains(says), "{args}: {error}");
+    }
+    for args in [
+        json!({"memory": "{{memory}}", "shm-size": "${SIZE}", "cpus": 2}),
+        json!({"env": ["AWS_SECRET_ACCESS_KEY"], "env-file": "/x", "label-file": "/x", "security-opt": "seccomp=/x"}),
+        json!({"memroy": "lots", "builder": {}}),
+        json!([]),
+        Value::Null,
+    ] {
+        assert_eq!(check_values(&args), Ok(()), "{args}");
+    }
+}
+
+#[test]
 fn gpus_are_a_number_all_or_devices() {
     for (text, count, devices, capabilities) in [
         (json!("all"), -1, json!([]), json!([["gpu"]])),

@@ -223,10 +223,15 @@ fn new_revision(
         .map(|name| format!("template variable `{name}` is not used in the configuration"))
         .collect();
     if let Some(options) = resource_args(&stored, Resource::LocalContainer.as_str()) {
-        // Agents of another version may know more options.
+        // Agents of another version may know more options, and other agents other values.
+        let doubts = [
+            docker_options::check_names(options),
+            docker_options::check_values(options),
+        ];
         warnings.extend(
-            docker_options::check_names(options)
-                .err()
+            doubts
+                .into_iter()
+                .filter_map(std::result::Result::err)
                 .map(|error| error.to_string()),
         );
     }
