@@ -42,6 +42,14 @@ pub enum RunnerError {
         /// What was seen of it.
         message: String,
     },
+    /// The target answers, and what it says cannot be read; it may be in passing.
+    #[error("{target} answers what cannot be read: {message}")]
+    Unreadable {
+        /// Where it was asked.
+        target: String,
+        /// What is wrong with the answer.
+        message: String,
+    },
     /// The launch was called off before the workload was started. Nothing of it is left, or will be once
     /// the target answers.
     #[error("the launch was called off before the job was started")]
@@ -60,15 +68,16 @@ impl RunnerError {
             Self::Conflict { .. } => "name-taken",
             Self::Io { .. } => "target-io",
             Self::Unavailable { .. } => "target-unavailable",
+            Self::Unreadable { .. } => "target-unreadable",
             Self::Withdrawn => "withdrawn",
             Self::Id(_) => "bad-id",
         }
     }
 
-    /// Whether the target was away, so that trying again later may help.
+    /// Whether the target gave no answer that could be read, so that trying again later may help.
     #[must_use]
     pub const fn is_away(&self) -> bool {
-        matches!(self, Self::Unavailable { .. })
+        matches!(self, Self::Unavailable { .. } | Self::Unreadable { .. })
     }
 
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {

@@ -6,10 +6,11 @@ use std::time::Duration;
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, NetworkConnectRequest};
 use bollard::query_parameters::{RemoveContainerOptions, StopContainerOptions};
 use slipway_model::docker_options::FurtherNetwork;
+use tokio::time::Instant;
 
-use super::AGAIN;
 use super::engine::{self, Engine, TIMEOUT, Trouble};
 use super::request;
+use super::{AGAIN, UNREADABLE};
 use crate::{Line, RunnerError, WorkloadId};
 
 /// Repeats a call until the engine answers, or the workload is not wanted any more.
@@ -18,9 +19,16 @@ where
     F: Future<Output = Result<T, RunnerError>>,
 {
     let mut said = false;
+    let mut unreadable_since = None;
     loop {
         line.wanted()?;
-        match call().await {
+        let answer = call().await;
+        if !matches!(answer, Err(RunnerError::Unreadable { .. })) {
+            unreadable_since = None;
+        } else if unreadable_since.get_or_insert_with(Instant::now).elapsed() >= UNREADABLE {
+            return answer;
+        }
+        match answer {
             Err(error) if error.is_away() => {
                 if !std::mem::replace(&mut said, true) {
                     tracing::warn!(%error, action, "trying again until it answers");

@@ -72,7 +72,15 @@ impl DockerRunner {
         grace: Duration,
         line: &Line,
     ) -> Result<Stop, RunnerError> {
-        let Some(found) = self.find(engine, record).await? else {
+        let found = match (self.find(engine, record).await, &record.container) {
+            (Err(RunnerError::Unreadable { .. }), Some(container)) => {
+                // Whatever its state: its id is nobody else's.
+                stop(engine, container, grace).await?;
+                return Ok(Stop::Over);
+            }
+            (found, _) => found?,
+        };
+        let Some(found) = found else {
             return Ok(Stop::Over);
         };
         let state = found.state.clone().unwrap_or_default();
@@ -132,10 +140,15 @@ impl DockerRunner {
     pub(super) async fn clear(&self, record: &Record) -> Result<(), RunnerError> {
         let directory = self.directory(&record.id);
         // Without an address of an engine nothing was created.
-        if let Ok(engine) = self.engine()
-            && let Some(found) = self.find(engine, record).await?
-        {
-            remove(engine, found.id.as_deref().unwrap_or(&record.name), true).await?;
+        if let Ok(engine) = self.engine() {
+            match (self.find(engine, record).await, &record.container) {
+                (Err(RunnerError::Unreadable { .. }), Some(container)) => remove(engine, container, true).await?,
+                (found, _) => {
+                    if let Some(found) = found? {
+                        remove(engine, found.id.as_deref().unwrap_or(&record.name), true).await?;
+                    }
+                }
+            }
         }
         match fs::remove_dir_all(directory.path()) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

@@ -161,10 +161,14 @@ impl Engine {
         }
     }
 
+    fn name(&self) -> String {
+        format!("the container engine at `{}`", self.address.0)
+    }
+
     /// The failure that an engine which is away makes.
     pub(super) fn away(&self, message: String) -> RunnerError {
         RunnerError::Unavailable {
-            target: format!("the container engine at `{}`", self.address.0),
+            target: self.name(),
             message,
         }
     }
@@ -173,6 +177,10 @@ impl Engine {
     pub(super) fn failure(&self, action: &str, trouble: Trouble) -> RunnerError {
         match trouble {
             Trouble::Away(message) => self.away(message),
+            Trouble::Unreadable(message) => RunnerError::Unreadable {
+                target: self.name(),
+                message,
+            },
             Trouble::Answer { message, .. } => RunnerError::Refused {
                 reason: "engine-refused",
                 message: format!("the engine refused to {action}: {message}"),
@@ -186,6 +194,8 @@ impl Engine {
 pub(super) enum Trouble {
     /// No answer: the call may have had its effect or not.
     Away(String),
+    /// An answer that cannot be read; the same holds of the call.
+    Unreadable(String),
     /// The engine's answer.
     Answer {
         /// The status, 0 for errors within a stream.
@@ -200,14 +210,14 @@ impl Trouble {
     /// of its own.
     pub(super) fn is_taken(&self) -> bool {
         match self {
-            Self::Away(_) => false,
+            Self::Away(_) | Self::Unreadable(_) => false,
             Self::Answer { status, message } => *status == 409 || message.contains("that name is already in use"),
         }
     }
 
     pub(super) const fn status(&self) -> u16 {
         match self {
-            Self::Away(_) => 0,
+            Self::Away(_) | Self::Unreadable(_) => 0,
             Self::Answer { status, .. } => *status,
         }
     }
@@ -215,7 +225,7 @@ impl Trouble {
 
 impl std::fmt::Display for Trouble {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (Self::Away(message) | Self::Answer { message, .. }) = self;
+        let (Self::Away(message) | Self::Unreadable(message) | Self::Answer { message, .. }) = self;
         f.write_str(message)
     }
 }
@@ -242,7 +252,7 @@ impl From<Error> for Trouble {
             Error::HyperResponseError { err } => Self::Away(with_causes(&err)),
             Error::HyperLegacyError { err } => Self::Away(with_causes(&err)),
             // Podman has states of its own between two of docker's, for a moment.
-            Error::JsonDataError { message, .. } => Self::Away(format!("its answer cannot be read: {message}")),
+            Error::JsonDataError { message, .. } => Self::Unreadable(message),
             other => Self::Answer {
                 status: 0,
                 message: other.to_string(),

@@ -138,7 +138,9 @@ impl DockerRunner {
                 }
                 Ok((Created::New, created.id))
             }
-            Err(Trouble::Away(message)) => Err(engine.away(message)),
+            Err(trouble @ (Trouble::Away(_) | Trouble::Unreadable(_))) => {
+                Err(engine.failure("create a container", trouble))
+            }
             Err(trouble) if trouble.is_taken() => {
                 let Some(found) = inspect(engine, &container.name).await? else {
                     // Gone meanwhile: the name is free.
@@ -173,13 +175,13 @@ impl DockerRunner {
             match started.await {
                 Ok(()) => return Ok(()),
                 Err(Trouble::Answer { message, .. }) => return Err(engine::refusal("start", &message)),
-                Err(Trouble::Away(message)) => {
+                Err(trouble) => {
                     tracing::warn!(
                         container,
-                        message,
+                        message = %trouble,
                         "the answer to a start was lost; looking what became of it"
                     );
-                    let away = engine.away(message);
+                    let away = engine.failure("start a container", trouble);
                     line.waits(
                         "engine-away",
                         format!("{away}; whether the job has started is not known"),
@@ -197,7 +199,8 @@ impl DockerRunner {
                             break;
                         }
                     }
-                    Ok(_) => return Ok(()),
+                    // What cannot be read is judged as that of a job that runs.
+                    Ok(_) | Err(RunnerError::Unreadable { .. }) => return Ok(()),
                     Err(error) if error.is_away() => unheard_since = None,
                     Err(error) => return Err(error),
                 }

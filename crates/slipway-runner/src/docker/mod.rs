@@ -26,7 +26,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerState};
@@ -71,6 +71,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// finds the container running, unless the first one was never heard.
 const UNHEARD: Duration = Duration::from_secs(30);
 
+/// How long what an engine says may be unreadable. Beyond that it is taken for lost, or whoever waits for
+/// it would do so for ever.
+const UNREADABLE: Duration = Duration::from_secs(600);
+
 /// How the Docker target works.
 #[derive(Debug, Clone)]
 pub struct DockerOptions {
@@ -102,6 +106,8 @@ struct Inner {
     /// Whether the engine has told which containers there are.
     listed: AtomicBool,
     live: Mutex<HashMap<WorkloadId, Arc<Live>>>,
+    /// Since when what the engine says of a container cannot be read.
+    unreadable: Mutex<HashMap<WorkloadId, Instant>>,
 }
 
 /// What this process knows of a container.
@@ -165,6 +171,7 @@ impl DockerRunner {
                 registries,
                 listed: AtomicBool::new(false),
                 live: Mutex::new(HashMap::new()),
+                unreadable: Mutex::new(HashMap::new()),
             }),
         }
     }
@@ -234,7 +241,12 @@ impl DockerRunner {
         {
             return Ok(Status::Running { since });
         }
-        let Some(found) = self.find(engine, &record).await? else {
+        let found = match self.find(engine, &record).await {
+            Err(error @ RunnerError::Unreadable { .. }) => return self.unreadable(&record, error),
+            other => other,
+        };
+        self.lock_unreadable().remove(id);
+        let Some(found) = found? else {
             return Ok(self.gone(&record));
         };
         if record.container.is_none() {
@@ -270,6 +282,28 @@ impl DockerRunner {
         }
         let dropped = progress.borrow().dropped;
         Ok(Status::Exited(self.exit(&record, &state, since, dropped)))
+    }
+
+    fn lock_unreadable(&self) -> MutexGuard<'_, HashMap<WorkloadId, Instant>> {
+        self.inner.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it means that a container's state cannot be read: nothing for a while.
+    fn unreadable(&self, record: &Record, error: RunnerError) -> Result<Status, RunnerError> {
+        let mut all = self.lock_unreadable();
+        if all.entry(record.id.clone()).or_insert_with(Instant::now).elapsed() < UNREADABLE {
+            return Err(error);
+        }
+        all.remove(&record.id);
+        Ok(Status::Lost {
+            reason: "status-unreadable",
+            message: format!(
+                "for {} s {error}; the container `{}` is removed, since nobody could tell its end. Does this agent know \
+                 the engine's version?",
+                UNREADABLE.as_secs(),
+                record.name
+            ),
+        })
     }
 
     /// A container that was created and not started by a process that is gone is taken back: it must

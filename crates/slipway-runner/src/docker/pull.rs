@@ -63,7 +63,9 @@ pub(super) async fn ensure(
     loop {
         let error = match pull(engine, container, credentials.clone(), line).await {
             Ok(()) => return Ok(()),
-            Err(Trouble::Away(message)) => return Err(engine.away(message)),
+            Err(trouble @ (Trouble::Away(_) | Trouble::Unreadable(_))) => {
+                return Err(engine.failure("pull an image", trouble));
+            }
             Err(Trouble::Answer { message, .. }) => refusal(image, credentials.is_some(), &message),
         };
         if !is_final {

@@ -509,6 +509,56 @@ async fn directories_with_a_label_are_looked_for_before_an_engine_could_make_the
     assert_eq!(bench.engine.count("POST /containers/create"), 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_state_that_stays_unreadable_is_lost_and_its_container_goes() {
+    let bench = Bench::new();
+    let id = bench.launched().await;
+    let readable = bench.status(&id).await;
+    assert!(matches!(readable, Status::Running { .. }), "{readable:?}");
+    bench.engine.script(|call| match call {
+        "GET /containers/c1/json" => Turn::Garbage,
+        _ => Turn::Usual,
+    });
+    tokio::time::sleep(TRUST).await;
+    let began = Instant::now();
+    let (reason, message) = loop {
+        match bench.runner.status(&id).await {
+            Err(error) => assert_eq!(error.reason(), "target-unreadable"),
+            Ok(Status::Lost { reason, message }) => break (reason, message),
+            Ok(other) => panic!("{other:?}"),
+        }
+        assert!(began.elapsed() <= UNREADABLE + AGAIN);
+        tokio::time::sleep(AGAIN).await;
+    };
+    assert!(began.elapsed() >= UNREADABLE);
+    assert_eq!(reason, "status-unreadable");
+    assert!(message.contains("answers what cannot be read"), "{message}");
+    bench.runner.stop(&id, Duration::ZERO, &bench.line).await.unwrap();
+    bench
+        .until("the stop", |bench| bench.engine.count("POST /containers/c1/stop") == 1)
+        .await;
+    bench.runner.remove(&id).await.unwrap();
+    bench.until("the record to go", |bench| bench.left() == 0).await;
+    assert!(bench.engine.containers().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_stays_unreadable_ends_a_launch() {
+    let bench = Bench::new();
+    bench.engine.script(|call| match call {
+        "POST /containers/create" => Turn::Garbage,
+        _ => Turn::Usual,
+    });
+    let began = Instant::now();
+    let error = bench
+        .runner
+        .launch(workload(&json!({})), &bench.line)
+        .await
+        .unwrap_err();
+    assert_eq!(error.reason(), "target-unreadable");
+    assert!((UNREADABLE..UNREADABLE * 2).contains(&began.elapsed()));
+}
+
 #[test]
 fn an_end_is_a_code_a_signal_or_a_lack_of_memory() {
     let state = |code: i64, oom: bool, error: &str| ContainerState {

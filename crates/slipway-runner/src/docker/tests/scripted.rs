@@ -20,6 +20,8 @@ pub(super) enum Turn {
     Away,
     /// No answer, with the effect.
     Lost,
+    /// An answer that is none, without effect.
+    Garbage,
     /// The answer comes so late.
     Late(Duration),
 }
@@ -165,6 +167,7 @@ async fn answer(mut stream: UnixStream, state: Arc<Mutex<State>>) {
     };
     let (status, content) = match turn {
         Turn::Away => return,
+        Turn::Garbage => (200, br#"{"Id": 7, "State": {"Status": 7}}"#.to_vec()),
         Turn::Answer(status, message) => (status, json!({"message": message}).to_string().into_bytes()),
         _ => usual(&mut state.lock().unwrap(), method, path, query, &body),
     };
