@@ -164,6 +164,7 @@ def test_entry_points_and_arguments_are_those_of_the_launch_then_of_the_image(
         ({"runtime": "nvidia"}, shell("true"), "runtime-missing", "nvidia"),
         ({"network": "no-such-network"}, shell("true"), "network-missing", "no-such-network"),
         ({"restart": "always"}, shell("true"), "bad-option", "retry the item"),
+        ({"annotation": "a=b"}, shell("true"), "engine-too-old", "`annotation` needs an engine whose API is of version 1.43"),
         ({"env": ["AWS_SECRET_ACCESS_KEY"]}, shell("true"), "bad-option", "allowed_env"),
         ({}, {"docker": {"docker_image": BUSYBOX}, "overrides": {"entry_point": ["no-such-program"]}}, "program-not-found", "no-such-program"),
     ],

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value, json};
 
 use super::network::Endpoint;
-use super::{ContainerRequest, Done, FurtherNetwork, Lookup};
+use super::{Api, ContainerRequest, Done, FurtherNetwork, Lookup, Need};
 
 /// How many ports a container may expose and publish. A range becomes an entry for each of its ports, so
 /// that a few words would else make a request of any size.
@@ -45,6 +45,11 @@ impl<'a> Draft<'a> {
             file_env: Vec::new(),
             file_labels: BTreeMap::new(),
         }
+    }
+
+    /// Notes that the engine must know something, if it came with a later version of the API.
+    pub(super) fn need(&mut self, option: &'static str, since: Option<Api>) {
+        self.request.needs.extend(since.map(|since| Need { option, since }));
     }
 
     /// Counts further ports.

@@ -59,6 +59,43 @@ impl Shape {
     }
 }
 
+/// A version of the engine's API.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Api {
+    major: u32,
+    minor: u32,
+}
+
+impl Api {
+    /// A version.
+    #[must_use]
+    pub const fn new(major: u32, minor: u32) -> Self {
+        Self { major, minor }
+    }
+
+    /// Reads what an engine says, such as `1.44`.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let (major, minor) = text.trim().split_once('.')?;
+        Some(Self::new(major.parse().ok()?, minor.parse().ok()?))
+    }
+}
+
+impl std::fmt::Display for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}", self.major, self.minor)
+    }
+}
+
+/// Something that an engine must be able to do: earlier ones ignore the option.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// The option, or the key of `mount` or `network`.
+    pub option: &'static str,
+    /// The version of the API with which it came.
+    pub since: Api,
+}
+
 /// One option of `docker run`.
 pub struct DockerOption {
     /// The long name, with `-`.
@@ -72,6 +109,8 @@ pub struct DockerOption {
     /// Whether a submitter may set it unless the queue says otherwise: it shapes the job and reaches
     /// nothing outside of it.
     pub submitter: bool,
+    /// The version of the API with which it came, if engines before that would ignore it.
+    pub since: Option<Api>,
     /// What it does, in a few words.
     pub help: &'static str,
     /// Puts its values into the request.
@@ -173,6 +212,8 @@ pub struct ContainerRequest {
     pub labels: BTreeMap<String, String>,
     /// Networks that are connected after the container was created.
     pub networks: Vec<FurtherNetwork>,
+    /// What the engine must be able to do.
+    pub needs: Vec<Need>,
 }
 
 /// The option of a name in any spelling.
@@ -262,6 +303,7 @@ pub fn request(args: &Value, lookup: &Lookup<'_>) -> Result<ContainerRequest, Op
                 let values = values(option.shape, value).map_err(wrong)?;
                 if !values.is_empty() {
                     (option.apply)(&mut draft, &values).map_err(wrong)?;
+                    draft.need(option.name, option.since);
                 }
             }
             (None, "command") => draft.request.command = parse::command(value).map_err(wrong)?,

@@ -16,6 +16,10 @@ impl Endpoint {
         self.fields.is_empty() && self.addresses.is_empty()
     }
 
+    pub(super) fn has(&self, field: &str) -> bool {
+        self.fields.contains_key(field)
+    }
+
     pub(super) fn alias(&mut self, alias: &str) {
         append(&mut self.fields, "Aliases", alias);
     }

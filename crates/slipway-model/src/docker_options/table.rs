@@ -11,16 +11,17 @@ use super::parse::{
     bounded, duration, env, file_lines, gpus, integer, nano_cpus, one_of, pair, size, size_or_unlimited, ulimit,
 };
 use super::storage::{Device, Volume, device, mount, throttle, volume, weight};
-use super::{Apply, DockerOption, Done, Pull, Shape};
+use super::{Api, Apply, DockerOption, Done, Pull, Shape};
 
 /// Every option of `docker run`.
 pub const OPTIONS: &[DockerOption] = &[
     many("add-host", "Adds a name to /etc/hosts", |d, v| {
         each(v, |text| Ok(json!(extra_host(text)?))).and_then(|list| d.add("ExtraHosts", list))
     }),
-    pairs("annotation", "Adds an annotation for the runtime", |d, v| {
+    pairs("annotation", "Adds an annotation for the runtime (API 1.43)", |d, v| {
         named(v, |name, value| d.put("Annotations", name, value))
-    }),
+    })
+    .since(1, 43),
     many("attach", "No effect: output is always captured", nothing).short('a'),
     one("blkio-weight", "Share of block IO, 10 to 1000, or 0", |d, v| {
         d.host("BlkioWeight", bounded(last(v), 0, 1000)?)
@@ -135,9 +136,10 @@ pub const OPTIONS: &[DockerOption] = &[
     }),
     one(
         "health-start-interval",
-        "Time between health checks at first",
+        "Time between health checks at first (API 1.44)",
         |d, v| d.health("StartInterval", duration(last(v))?),
-    ),
+    )
+    .since(1, 44),
     one("health-start-period", "Time in which failures do not count", |d, v| {
         d.health("StartPeriod", duration(last(v))?)
     }),
@@ -198,10 +200,11 @@ pub const OPTIONS: &[DockerOption] = &[
     pairs("log-opt", "Option of the logging driver", |d, v| {
         named(v, |name, value| d.log_option(name, value))
     }),
-    one("mac-address", "MAC address in the network", |d, v| {
+    one("mac-address", "MAC address in the network (API 1.44)", |d, v| {
         d.first.mac_address(last(v));
         Ok(())
-    }),
+    })
+    .since(1, 44),
     one("memory", "Limit of memory, such as 4g", |d, v| {
         d.host("Memory", size(last(v))?)
     })
@@ -219,9 +222,7 @@ pub const OPTIONS: &[DockerOption] = &[
         d.host("MemorySwappiness", bounded(last(v), -1, 100)?)
     })
     .submitter(),
-    many("mount", "A mount: type=…,source=…,target=…", |d, v| {
-        each(v, mount).and_then(|list| d.add("Mounts", list))
-    }),
+    many("mount", "A mount: type=…,source=…,target=…", mounts),
     one(
         "name",
         "The container's name; without it the agent makes one of run and attempt",
@@ -337,6 +338,7 @@ const fn option(name: &'static str, shape: Shape, help: &'static str, apply: App
         aliases: &[],
         shape,
         submitter: false,
+        since: None,
         help,
         apply,
     }
@@ -368,6 +370,13 @@ impl DockerOption {
 
     const fn also(self, aliases: &'static [&'static str]) -> Self {
         Self { aliases, ..self }
+    }
+
+    const fn since(self, major: u32, minor: u32) -> Self {
+        Self {
+            since: Some(Api::new(major, minor)),
+            ..self
+        }
     }
 
     const fn submitter(self) -> Self {
@@ -481,7 +490,24 @@ fn publishes(draft: &mut Draft<'_>, values: &[String]) -> Done {
 
 fn networks(draft: &mut Draft<'_>, values: &[String]) -> Done {
     for value in values {
-        draft.networks.push(network(value)?);
+        let (name, endpoint) = network(value)?;
+        for (key, field, since) in [
+            ("mac-address", "MacAddress", Api::new(1, 44)),
+            ("gw-priority", "GwPriority", Api::new(1, 48)),
+        ] {
+            draft.need(key, endpoint.has(field).then_some(since));
+        }
+        draft.networks.push((name, endpoint));
+    }
+    Ok(())
+}
+
+fn mounts(draft: &mut Draft<'_>, values: &[String]) -> Done {
+    for value in values {
+        let mount = mount(value)?;
+        let subpath = mount.pointer("/VolumeOptions/Subpath").is_some();
+        draft.need("volume-subpath", subpath.then_some(Api::new(1, 45)));
+        draft.add("Mounts", [mount])?;
     }
     Ok(())
 }

@@ -265,6 +265,41 @@ fn a_part_in_quotes_keeps_its_commas() {
 }
 
 #[test]
+fn what_earlier_engines_would_ignore_is_a_need() {
+    let needs = |args: Value| -> Vec<String> {
+        let needs = read(&args).unwrap().needs;
+        needs
+            .iter()
+            .map(|need| format!("{} {}", need.option, need.since))
+            .collect()
+    };
+    for (args, expected) in [
+        (json!({"annotation": "a=b"}), vec!["annotation 1.43"]),
+        (
+            json!({"health-start-interval": "1s"}),
+            vec!["health-start-interval 1.44"],
+        ),
+        (json!({"mac-address": "02:42:0a:01:00:05"}), vec!["mac-address 1.44"]),
+        (
+            json!({"mount": "src=v,dst=/v,volume-subpath=a"}),
+            vec!["volume-subpath 1.45"],
+        ),
+        (json!({"network": "name=n,gw-priority=1"}), vec!["gw-priority 1.48"]),
+        (
+            json!({"network": "name=n,mac-address=02:42:0a:01:00:05"}),
+            vec!["mac-address 1.44"],
+        ),
+        (
+            json!({"memory": "1g", "mount": "src=v,dst=/v", "network": "n", "annotation": false}),
+            vec![],
+        ),
+    ] {
+        assert_eq!(needs(args.clone()), expected, "{args}");
+    }
+    assert!(Api::parse("1.9") < Api::parse("1.44") && Api::parse("v1").is_none());
+}
+
+#[test]
 fn values_are_judged_without_an_agent_as_far_as_that_goes() {
     for (args, says) in [
         (
@@ -536,6 +571,9 @@ fn the_table_is_in_order_and_names_nothing_twice() {
             assert_eq!(find(&name).map(|found| found.name), Some(option.name));
         }
         assert!(!option.help.is_empty());
+        if let Some(since) = option.since {
+            assert!(option.help.ends_with(&format!(" (API {since})")), "{}", option.help);
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bollard::models::{ContainerInspectResponse, ContainerState, ContainerStateStatusEnum, NetworkConnectRequest};
 use bollard::query_parameters::{RemoveContainerOptions, StopContainerOptions};
-use slipway_model::docker_options::FurtherNetwork;
+use slipway_model::docker_options::{Api, FurtherNetwork, Need};
 use tokio::time::Instant;
 
 use super::engine::{self, Engine, TIMEOUT, Trouble};
@@ -118,6 +118,42 @@ pub(super) async fn connect(engine: &Engine, container: &str, network: &FurtherN
         Err(Trouble::Answer { message, .. }) if message.contains("already exists in network") => Ok(()),
         Err(Trouble::Answer { message, .. }) => Err(engine::refusal("start", &message)),
         other => other.map_err(|trouble| engine.failure("connect a network", trouble)),
+    }
+}
+
+/// What podman does although it says that its API is of an earlier version.
+const PODMAN_DOES: [&str; 1] = ["mac-address"];
+
+/// Refuses options that came with a later version of the API than the engine's: it would ignore them in
+/// silence.
+pub(super) async fn require_api(engine: &Engine, needs: &[Need]) -> Result<(), RunnerError> {
+    if needs.is_empty() {
+        return Ok(());
+    }
+    let asked = engine.ask(|docker| async move { docker.version().await });
+    let version = asked
+        .await
+        .map_err(|trouble| engine.failure("tell its version", trouble))?;
+    let podman = version
+        .components
+        .iter()
+        .flatten()
+        .any(|component| component.name.starts_with("Podman"));
+    let said = version.api_version.unwrap_or_default();
+    let Some(has) = Api::parse(&said) else { return Ok(()) };
+    let missing = needs
+        .iter()
+        .find(|need| need.since > has && !(podman && PODMAN_DOES.contains(&need.option)));
+    match missing {
+        None => Ok(()),
+        Some(need) => Err(RunnerError::Refused {
+            reason: "engine-too-old",
+            message: format!(
+                "`{}` needs an engine whose API is of version {} at least, and this one's is {has}: it would ignore the \
+                 option; use a later engine, or leave the option out",
+                need.option, need.since
+            ),
+        }),
     }
 }
 

@@ -9,7 +9,7 @@ use bollard::query_parameters::CreateContainerOptions;
 use slipway_model::docker_options::{self, Lookup};
 use tokio::time::Instant;
 
-use super::calls::{connect, created_only, inspect, patiently, remove};
+use super::calls::{connect, created_only, inspect, patiently, remove, require_api};
 use super::engine::{self, Engine, Trouble};
 use super::request::{self, Container};
 use super::{AGAIN, BEGUN, DONE, DockerRunner, RECORD, Record, UNHEARD, make_directory, write};
@@ -79,6 +79,10 @@ impl DockerRunner {
         line: &Line,
     ) -> Result<(), RunnerError> {
         let engine = self.engine()?;
+        patiently(line, "ask for the engine's version", || {
+            require_api(engine, &container.needs)
+        })
+        .await?;
         let relays = &self.inner.relays;
         let connected = patiently(line, "look at a network", || {
             relays.connect(engine, container.body.clone())

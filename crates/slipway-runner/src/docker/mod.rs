@@ -37,7 +37,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
-use self::calls::{created_only, identity, inspect, labels, patiently, remove, runs};
+use self::calls::{created_only, identity, inspect, labels, patiently, remove, require_api, runs};
 use self::engine::{Address, Engine};
 use self::output::{Follower, Progress};
 use self::relay::Relays;
@@ -498,6 +498,10 @@ impl Runner for DockerRunner {
             let container = self.container(workload)?;
             let engine = self.engine()?;
             engine.require()?;
+            patiently(line, "ask for the engine's version", || {
+                require_api(engine, &container.needs)
+            })
+            .await?;
             let credentials = credentials::find(&self.inner.registries, &container.image).await;
             patiently(line, "pull an image", || {
                 pull::ensure(engine, &container, credentials.clone(), line)

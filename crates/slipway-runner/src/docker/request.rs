@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use bollard::models::{ContainerCreateBody, Mount};
 use serde_json::{Value, json};
-use slipway_model::docker_options::{ContainerRequest, FurtherNetwork, Pull};
+use slipway_model::docker_options::{ContainerRequest, FurtherNetwork, Need, Pull};
 
 use crate::{RunnerError, Workload, WorkloadId, short_digest};
 
@@ -26,6 +26,8 @@ pub(super) struct Container {
     /// The directories of the host among the body's binds.
     pub(super) directories: Vec<Mount>,
     pub(super) networks: Vec<FurtherNetwork>,
+    /// What the engine must be able to do.
+    pub(super) needs: Vec<Need>,
 }
 
 impl Container {
@@ -88,6 +90,7 @@ pub(super) fn compose(workload: &Workload, mut asked: ContainerRequest, scope: &
         body,
         directories,
         networks: asked.networks,
+        needs: asked.needs,
     })
 }
 

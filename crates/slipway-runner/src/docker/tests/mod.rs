@@ -559,6 +559,32 @@ async fn an_answer_that_stays_unreadable_ends_a_launch() {
     assert!((UNREADABLE..UNREADABLE * 2).contains(&began.elapsed()));
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_option_that_the_engine_would_ignore_is_refused() {
+    for (args, option) in [
+        (json!({"annotation": "a=b"}), "annotation"),
+        (json!({"mac-address": "02:42:0a:01:00:05"}), "mac-address"),
+        (json!({"mount": "src=v,dst=/v,volume-subpath=a"}), "volume-subpath"),
+    ] {
+        let bench = Bench::new();
+        let job = || workload(&args);
+        for error in [
+            bench.runner.prepare(&job(), &bench.line).await.unwrap_err(),
+            bench.runner.launch(job(), &bench.line).await.unwrap_err(),
+        ] {
+            assert_eq!(error.reason(), "engine-too-old");
+            assert!(error.to_string().contains(&format!("`{option}`")), "{error}");
+        }
+        assert_eq!(bench.engine.count("POST /containers/create"), 0);
+        // Podman says this of itself whatever it can do.
+        bench
+            .engine
+            .components(json!([{"Name": "Podman Engine", "Version": "4.3.1"}]));
+        let launched = bench.runner.launch(job(), &bench.line).await;
+        assert_eq!(launched.is_ok(), option == "mac-address", "{launched:?}");
+    }
+}
+
 #[test]
 fn an_end_is_a_code_a_signal_or_a_lack_of_memory() {
     let state = |code: i64, oom: bool, error: &str| ContainerState {

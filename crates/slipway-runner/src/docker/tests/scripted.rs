@@ -49,6 +49,7 @@ struct State {
     made: usize,
     calls: Vec<String>,
     script: Option<Script>,
+    components: Value,
 }
 
 /// The engine.
@@ -112,6 +113,11 @@ impl Scripted {
     /// Somebody else removes all containers.
     pub(super) fn clear(&self) {
         self.state().containers.clear();
+    }
+
+    /// What the engine says that it consists of.
+    pub(super) fn components(&self, components: Value) {
+        self.state().components = components;
     }
 
     /// Somebody else's container.
@@ -208,7 +214,10 @@ fn usual(state: &mut State, method: &str, path: &str, query: &str, body: &str) -
     let done = (204, Vec::new());
     let parts: Vec<&str> = path.trim_matches('/').split('/').collect();
     match (method, parts.as_slice()) {
-        ("GET", ["version"]) => text(200, json!({"ApiVersion": "1.41", "Version": "x"})),
+        ("GET", ["version"]) => text(
+            200,
+            json!({"ApiVersion": "1.41", "Version": "x", "Components": state.components}),
+        ),
         ("GET", ["_ping"]) => (200, b"OK".to_vec()),
         ("GET", ["images", .., "json"]) => text(200, json!({"Id": "image"})),
         ("GET", ["networks", ..]) => text(404, json!({"message": "no such network"})),
