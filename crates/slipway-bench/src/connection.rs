@@ -69,6 +69,7 @@ impl Connection {
     /// Sends a GET and returns the answer with its body still to come.
     pub(crate) async fn open_stream(&mut self, path: &str) -> Result<Response<Incoming>> {
         let request = self.request(Method::GET, path, Bytes::new())?;
+        self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         if !response.status().is_success() {
             bail!("{} for {path}", response.status());

@@ -27,3 +27,9 @@ pub(crate) fn measure(dir: &Path) -> Result<Vec<Duration>> {
     times.sort_unstable();
     Ok(times)
 }
+
+/// Waits until what was written so far is on the disk: what follows is measured beside nobody's
+/// writing back.
+pub(crate) fn settle() {
+    rustix::fs::sync();
+}

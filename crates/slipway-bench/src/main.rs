@@ -188,6 +188,7 @@ async fn deep(arguments: &Arguments, database: &Database, report: &mut Report) -
     }
     // The same agent on the same queues both times: only the depth differs.
     load::fill(&server, &queues, 10_000).await?;
+    disk::settle();
     let (shallow, used) = load::pops(&server, &queues, 1_000).await?;
     report.add(Row::times(
         store,
@@ -203,6 +204,7 @@ async fn deep(arguments: &Arguments, database: &Database, report: &mut Report) -
         rate,
         used,
     ));
+    disk::settle();
     let (deep, used) = load::pops(&server, &queues, 1_000).await?;
     report.add(Row::times(
         store,
