@@ -10,6 +10,7 @@ use slipway_store::blobs::{Blobs, Signer};
 use tokio::sync::watch;
 
 use crate::auth::{Authenticator, Principal};
+use crate::contacts::Contacts;
 use crate::deliveries::Deliveries;
 use crate::error::ApiError;
 use crate::graphql::ApiSchema;
@@ -65,6 +66,8 @@ pub(crate) struct App {
     pub(crate) lookup: Lookup,
     /// Whether answers to pushes reach their clients.
     pub(crate) deliveries: Deliveries,
+    /// Agents whose streams are open.
+    pub(crate) contacts: Contacts,
     /// Tells connected clients what happens.
     pub(crate) hub: Hub,
     /// The GraphQL schema.
@@ -89,6 +92,7 @@ impl App {
             auth: Authenticator::new(signing_key, options.rate_limit),
             lookup: Lookup::default(),
             deliveries: Deliveries::default(),
+            contacts: Contacts::default(),
             hub: Hub::default(),
             schema: crate::graphql::schema(options.compat_official),
             options,

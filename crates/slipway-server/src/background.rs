@@ -108,6 +108,7 @@ async fn tick(app: &App) {
     turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         turns.tick().await;
+        app.contacts.write_down(&app.store, app.now()).await;
         match app.store.tick(app.now()).await {
             Ok(ticked) => {
                 if ticked.deaf_for > 0 {

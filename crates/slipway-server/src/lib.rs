@@ -12,6 +12,7 @@ mod app;
 pub mod auth;
 mod background;
 mod console;
+mod contacts;
 mod deliveries;
 mod error;
 mod file_stream;

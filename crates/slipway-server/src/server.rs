@@ -232,8 +232,9 @@ async fn connection(
 ) {
     match tls {
         None => serve(stream, peer, router, watcher).await,
+        // Boxed, so that a connection without it does not carry its size.
         Some(acceptor) => match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => serve(stream, peer, router, watcher).await,
+            Ok(Ok(stream)) => Box::pin(serve(stream, peer, router, watcher)).await,
             Ok(Err(error)) => tracing::debug!(%peer, %error, "TLS handshake failed"),
             Err(_) => tracing::debug!(%peer, "TLS handshake took too long"),
         },

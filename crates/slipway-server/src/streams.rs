@@ -234,7 +234,7 @@ impl AgentStream {
                         return Some(goodbye(why));
                     }
                     Beat::Alive => {
-                        self.note_contact().await;
+                        self.note_contact();
                         return Some(alive());
                     }
                 },
@@ -243,12 +243,10 @@ impl AgentStream {
     }
 
     /// An open stream is contact: every other beat is written down.
-    async fn note_contact(&mut self) {
+    fn note_contact(&mut self) {
         self.beats += 1;
-        if self.beats.is_multiple_of(2)
-            && let Err(error) = self.app.store.touch_agent(self.id, None, self.app.now()).await
-        {
-            tracing::debug!(%error, "an agent's contact was not noted");
+        if self.beats.is_multiple_of(2) {
+            self.app.contacts.note(self.id);
         }
     }
 

@@ -10,7 +10,7 @@ use slipway_model::wait::AgentLoad;
 use rand::RngExt as _;
 use slipway_model::item::{AGENT_TERM, LEASE_TERM};
 
-use crate::engine::{Field, Lane, Row, Tx, params};
+use crate::engine::{Dialect, Field, Lane, Row, Tx, params};
 use crate::events::{self, NewEvent};
 use crate::identity::{self, AuditEntry};
 use crate::items::{self, Item, clock};
@@ -492,6 +492,38 @@ impl Store {
                 )?;
             }
             Ok(true)
+        })
+        .await
+    }
+
+    /// Notes that agents were heard from. Passes over those that are unknown, have ended or were replaced.
+    pub async fn touch_agents(&self, mut ids: Vec<AgentId>, now: Millis) -> Result<()> {
+        let now = self.clock(now);
+        // In one order, so that two servers do not wait for each other.
+        ids.sort_unstable_by_key(|id| (id.entity, id.number));
+        self.write(Lane::Control, "touch-agents", move |tx| {
+            let present = format!(
+                "agents.replaced = 0 AND agents.status <> {}",
+                AgentStatus::Killed.code()
+            );
+            match tx.dialect() {
+                Dialect::Sqlite => {
+                    let sql =
+                        format!("UPDATE agents SET heartbeat_at = $3 WHERE entity_id = $1 AND id = $2 AND {present}");
+                    ids.iter()
+                        .try_for_each(|id| tx.execute(&sql, params![id.entity, id.number, now]).map(drop))
+                }
+                Dialect::Postgres => {
+                    let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
+                    let sql = format!(
+                        "UPDATE agents SET heartbeat_at = $2 FROM {records} AS r \
+                         WHERE agents.entity_id = r.entity_id AND agents.id = r.id AND {present}"
+                    );
+                    let list: Vec<[i64; 2]> = ids.iter().map(|id| [id.entity, id.number]).collect();
+                    tx.execute(&sql, params![serde_json::json!(list).to_string(), now])
+                        .map(drop)
+                }
+            }
         })
         .await
     }

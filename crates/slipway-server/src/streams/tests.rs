@@ -81,3 +81,44 @@ async fn a_stream_ends_with_the_server() {
     };
     assert!(why.contains("connect again"), "{why}");
 }
+
+#[tokio::test]
+async fn an_open_stream_speaks_for_its_agent() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    let queue = server.queue(&key, "alice", "q").await;
+    let made = server
+        .graphql(
+            &key,
+            "mutation($queues: [ID!]!) { createLaunchAgent(input: {entityName: \"alice\", runQueues: $queues, \
+             hostname: \"h\", managed: true}) { launchAgentId } }",
+            json!({"queues": [queue]}),
+        )
+        .await
+        .data();
+    let id: AgentId = made["createLaunchAgent"]["launchAgentId"]
+        .as_str()
+        .and_then(|id| id.parse().ok())
+        .expect("an agent's id");
+    let app = &server.app;
+    let mut stream = AgentStream {
+        app: Arc::clone(app),
+        id,
+        connection: app.hub.connect(id, &[]),
+        lifeline: Lifeline::new(app, &headers(&key), |_| true).expect("a lifeline"),
+        ready: VecDeque::new(),
+        beats: 0,
+        ended: false,
+    };
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        tokio::time::pause();
+        assert!(stream.next().await.is_some(), "a beat");
+        tokio::time::resume();
+        server.pass(15_000);
+        app.contacts.write_down(&app.store, app.now()).await;
+        let agent = app.store.agent(id).await.expect("a store").expect("the agent");
+        heard.push(agent.heartbeat_at - START);
+    }
+    assert_eq!(heard, [0, 30_000], "every other beat is written down");
+}

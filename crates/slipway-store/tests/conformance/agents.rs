@@ -13,6 +13,7 @@ crate::cases!(
     a_live_holder_keeps_its_name,
     a_successor_inherits_what_is_held,
     contact_is_written_now_and_then,
+    many_agents_are_heard_in_one_write,
     an_ended_agent_stays_ended,
     a_last_word_outlasts_what_is_said_at_the_same_moment,
     a_queue_knows_its_live_agents,
@@ -115,6 +116,25 @@ async fn contact_is_written_now_and_then(bed: &Bed) {
         bed.store.agent(agent).await.unwrap().unwrap().status,
         AgentStatus::Running
     );
+}
+
+async fn many_agents_are_heard_in_one_write(bed: &Bed) {
+    let first = bed.agent("first", &[]).await;
+    let second = bed.agent("second", &[]).await;
+    let ended = bed.agent("ended", &[]).await;
+    bed.store
+        .touch_agent(ended, Some(AgentStatus::Killed), T0)
+        .await
+        .unwrap();
+    let unknown = slipway_model::id::AgentId::new(first.entity, 4711);
+    bed.store
+        .touch_agents(vec![second, unknown, ended, first], T0 + 1)
+        .await
+        .unwrap();
+    bed.store.touch_agents(Vec::new(), T0 + 2).await.unwrap();
+    for (agent, heard) in [(first, T0 + 1), (second, T0 + 1), (ended, T0)] {
+        assert_eq!(bed.store.agent(agent).await.unwrap().unwrap().heartbeat_at, heard);
+    }
 }
 
 async fn an_ended_agent_stays_ended(bed: &Bed) {
