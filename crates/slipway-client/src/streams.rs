@@ -20,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::retry::Backoff;
 use crate::sse::{Event, Parser};
 
-/// Servers send a comment every 15 seconds.
+/// Servers send a comment every 20 seconds; one may be late.
 const SILENCE: Duration = Duration::from_secs(45);
 
 /// What an agent is told.

@@ -34,7 +34,7 @@ use crate::http::extract::{Path, Query};
 use crate::hub::{AgentConnection, Mail};
 
 /// How often a silent stream says that it is alive.
-const KEEP_ALIVE: Duration = Duration::from_secs(15);
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 /// Events per read of the store.
 const BATCH: usize = 500;
@@ -197,7 +197,6 @@ async fn agent_events(
         id,
         connection,
         ready: VecDeque::new(),
-        beats: 0,
         ended: false,
     };
     state.take(mail);
@@ -213,7 +212,6 @@ struct AgentStream {
     connection: AgentConnection,
     lifeline: Lifeline,
     ready: VecDeque<SseEvent>,
-    beats: u32,
     ended: bool,
 }
 
@@ -234,19 +232,12 @@ impl AgentStream {
                         return Some(goodbye(why));
                     }
                     Beat::Alive => {
-                        self.note_contact();
+                        // An open stream is contact.
+                        self.app.contacts.note(self.id);
                         return Some(alive());
                     }
                 },
             }
-        }
-    }
-
-    /// An open stream is contact: every other beat is written down.
-    fn note_contact(&mut self) {
-        self.beats += 1;
-        if self.beats.is_multiple_of(2) {
-            self.app.contacts.note(self.id);
         }
     }
 
