@@ -59,20 +59,38 @@ cleanup() {
 }
 trap cleanup EXIT
 
+# Waits for the last of a stage's output. A process that the stage left behind may hold it open for ever:
+# that is told, and not waited for.
+end_of_output() {
+  local reader=$1 stage=$2
+  for _ in $(seq 50); do
+    kill -0 "$reader" 2>/dev/null || return 0
+    sleep 0.1
+  done
+  say "[$stage] left a process behind that holds its output"
+  kill "$reader" 2>/dev/null || true
+}
+
 began=$SECONDS
 failed=()
 summary=()
 for stage in "${stages[@]}"; do
   say "[$stage]"
   stage_began=$SECONDS
+  exec {output}> >(exec tee "$logs/$stage.log")
+  reader=$!
   # In a subshell with its own errexit: `if` would switch it off inside the function.
   set +e
   (
+    # Services that it starts would hold it open.
+    exec {output}>&-
     set -e
     "stage_$stage"
-  ) 2>&1 </dev/null | tee "$logs/$stage.log"
-  status=${PIPESTATUS[0]}
+  ) >&"$output" 2>&1 </dev/null
+  status=$?
   set -e
+  exec {output}>&-
+  end_of_output "$reader" "$stage"
   took=$((SECONDS - stage_began))
   if [ "$status" -eq 0 ]; then
     summary+=("$(printf 'ok      %-9s %4d s' "$stage" "$took")")

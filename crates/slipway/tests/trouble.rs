@@ -387,6 +387,7 @@ impl SmallDisk {
             .env("HOME", world.folder.path())
             .env("SLIPWAY_ADMIN_API_KEY", KEY)
             .stdin(Stdio::null())
+            .stdout(Stdio::null())
             .stderr(fs::File::create(world.path("server.log")).unwrap())
             .spawn()
             .unwrap_or_else(|error| panic!("{error}: `apt-get install util-linux` has `unshare`"));
@@ -478,8 +479,9 @@ impl SmallDisk {
 
 impl Drop for SmallDisk {
     fn drop(&mut self) {
-        let _ = self.shell.kill();
+        // Its disk is seen through the shell, while that lives.
         let server = self.read("pid").and_then(|pid| pid.parse().ok());
+        let _ = self.shell.kill();
         if let Some(server) = server.and_then(Pid::from_raw) {
             let _ = kill_process(server, Signal::KILL);
         }
