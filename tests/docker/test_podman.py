@@ -154,5 +154,7 @@ def test_jobs_outlive_agent_and_engine(
         lines = output(client.user, item).splitlines()
         assert lines == [f"line {number}" for number in range(1, len(lines))] + [f"last {len(lines) - 1}"]
         assert len(list(tokens.glob("start.*"))) == 1
+        # The agent removes it after the outcome is acknowledged, and needs the engine for it.
+        wait_for(lambda: podman.containers("slipway.scope", client.user.base_url) == [], "the container to be removed")
     finally:
         proxy.stop()
