@@ -27,7 +27,7 @@ def images(docker: Docker) -> Iterator[list[str]]:
         docker.run("rmi", name, check=False)
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_stopped_agent_starts_nothing_twice_and_changes_nothing(
     alice: User, queue_name: str, docker: Docker, images: list[str], tmp_path: Path
 ) -> None:

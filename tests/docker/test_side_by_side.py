@@ -16,7 +16,7 @@ from support.server import Server
 from support.side_by_side import PROBE, Scenario, Trial
 
 # The official agent looks for a run that never came for more than a minute.
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(2400)
 
 MANUAL = REPO / "docs" / "compared.md"
 
@@ -409,7 +409,7 @@ def trials(server: Server, docker: Docker, tmp_path_factory: pytest.TempPathFact
     client.wandb(*create, "based-job", "-B", PYTHON, *made).ok()
 
     def run(whose: str) -> dict[str, dict[str, Any]]:
-        return Trial(whose, client, directory, docker, QUEUES).run(SCENARIOS, AGENT, 600)
+        return Trial(whose, client, directory, docker, QUEUES).run(SCENARIOS, AGENT, 1800)
 
     with ThreadPoolExecutor() as pool:
         return dict(zip(("official", "ours"), pool.map(run, ("official", "ours")), strict=True))

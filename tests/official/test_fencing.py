@@ -14,7 +14,7 @@ from support import fencing, queues
 from support.client import Client
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1800)
 def test_a_stopped_agent_starts_nothing_twice_and_changes_nothing(client: Client, queue_name: str, tmp_path: Path) -> None:
     code = client.write({"job.py": fencing.JOB, "requirements.txt": ""}, "fenced")
     client.wandb("job", "create", "code", "-p", "proj", "-e", "alice", "-n", "fenced", "-E", "python job.py", "-r", "3.11", code).ok()

@@ -144,7 +144,7 @@ def test_job_from_launch_to_end(
         agent = old_client.agent("-q", queue_name, "-e", "alice", log=tmp_path / "agent.log")
         agent.start()
         try:
-            done = queues.wait_state(old_client.user, item["id"], "FINISHED", seconds=150)
+            done = queues.wait_state(old_client.user, item["id"], "FINISHED", seconds=240)
         finally:
             agent.signal(signal.SIGINT)
             agent.stop()

@@ -78,13 +78,13 @@ def test_a_run_goes_on_through_a_kill_of_its_server_and_nothing_is_missing(kille
 
         for _ in range(2):
             before = rows()
-            wait_for(lambda before=before: rows() > before, "rows to arrive", 90)
+            wait_for(lambda before=before: rows() > before, "rows to arrive", 180)
             killed.process.kill()
             lost = step() + 10
             wait_for(lambda lost=lost: step() > lost, "steps while the server is away")
             killed.start()
         (client.work / "enough").touch()
-        assert process.wait(150) == 0, log.read_text()
+        assert process.wait(300) == 0, log.read_text()
     finally:
         process.kill()
     run = client.api(READ)

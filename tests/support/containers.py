@@ -25,13 +25,13 @@ def output(user: User, item: str) -> str:
     return user.get(f"/slipway/v1/items/{item}/output?follow=false").text
 
 
-def ended(user: User, item: str, state: str, seconds: float = 60) -> dict[str, Any]:
+def ended(user: User, item: str, state: str, seconds: float = 120) -> dict[str, Any]:
     done = queues.wait_end(user, item, seconds)
     assert done["state"] == state, (done["failure"], output(user, item))
     return done
 
 
-def failed(user: User, item: str, reason: str, seconds: float = 60) -> str:
+def failed(user: User, item: str, reason: str, seconds: float = 120) -> str:
     """The message of an item that failed for this reason."""
     failure = ended(user, item, "FAILED", seconds)["failure"]
     assert failure["reason"] == reason, failure

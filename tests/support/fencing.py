@@ -53,10 +53,12 @@ def graphql(document, **variables):
 graphql('''mutation UpsertBucket($run: String!, $project: String!, $entity: String!) {
   upsertBucket(input: {name: $run, modelName: $project, entityName: $entity, host: "stand-in"}) { bucket { id } } }''', run=run)
 seen = "query Gate($run: String!, $project: String!, $entity: String!) { project(name: $project, entityName: $entity) { run(name: $run) { id } } }"
+path = f"/files/{entity}/{project}/{run}/file_stream"
 while not graphql(seen, run=gate)["project"]["run"]:
+    call(path, {})  # a run that is silent for minutes counts as crashed
     time.sleep(0.5)
 stream = {"files": {"wandb-history.jsonl": {"offset": 0, "content": [json.dumps({"loss": 0.5, "_step": 0})]}}}
-call(f"/files/{entity}/{project}/{run}/file_stream", stream | {"complete": True, "exitcode": 0})
+call(path, stream | {"complete": True, "exitcode": 0})
 """
 
 FACTS = """
@@ -136,10 +138,10 @@ class Duel:
 
     def begin(self) -> None:
         """The stale agent runs one job and is about to acknowledge another, when it stops."""
-        self.wait_for(lambda: self.facts(self.running)["state"] == "RUNNING", "the first job to run", 120)
+        self.wait_for(lambda: self.facts(self.running)["state"] == "RUNNING", "the first job to run", 240)
         self.proxy.arm("ackRunQueueItem")
         self.taken = self.push("taken")
-        self.wait_for(self.proxy.held.is_set, "the acknowledgement to be on its way", 60)
+        self.wait_for(self.proxy.held.is_set, "the acknowledgement to be on its way", 120)
         self.stale.signal(signal.SIGSTOP)
         assert self.facts(self.taken)["state"] == "LEASED"
         self.holder = self.facts(self.running)["agent"]["id"]
@@ -147,17 +149,17 @@ class Duel:
 
     def go_on(self) -> None:
         """The other agent has what was not acknowledged, and only that; the stale one comes back."""
-        self.wait_for(lambda: self.facts(self.taken)["state"] == "RUNNING", "the other agent to have the second job", 180)
+        self.wait_for(lambda: self.facts(self.taken)["state"] == "RUNNING", "the other agent to have the second job", 360)
         before = self.facts(self.taken)
         assert before["agent"]["id"] != self.holder
         assert (self.facts(self.running)["agent"]["id"], self.facts(self.running)["state"]) == (self.holder, "RUNNING")
         self.stale.signal(signal.SIGCONT)
         self.proxy.let_go.set()
-        self.wait_for(self.proxy.answered.is_set, "the late acknowledgement to be answered", 90)
+        self.wait_for(self.proxy.answered.is_set, "the late acknowledgement to be answered", 180)
         # An official agent also reports the refusal as a failure of the item, which is as stale.
         expected = 2 if self.pair[0] == "official" else 1
         self.wait_for(
-            lambda: kinds(self.facts(self.taken)).count("stale-write") >= expected, "what was stale in the record", 90
+            lambda: kinds(self.facts(self.taken)).count("stale-write") >= expected, "what was stale in the record", 180
         )
         after = self.facts(self.taken)
         assert {key: after[key] for key in after if key != "events"} == {key: before[key] for key in before if key != "events"}, self
@@ -170,7 +172,7 @@ class Duel:
             {"run": f"gate-{self.queue}"},
         )
         for item, agent in ((self.running, self.holder), (self.taken, None)):
-            done = self.wait_for(lambda item=item: (now := self.facts(item))["state"] in queues.ENDED and now, "the end", 120)
+            done = self.wait_for(lambda item=item: (now := self.facts(item))["state"] in queues.ENDED and now, "the end", 240)
             assert (done["state"], done["attempt"]) == ("FINISHED", 1), (str(self), done)
             assert agent is None or done["agent"]["id"] == agent, self
         for name in ("running", "taken"):

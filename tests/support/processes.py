@@ -6,7 +6,9 @@ timeout.
 
 from __future__ import annotations
 
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -21,11 +23,24 @@ REPO = Path(__file__).resolve().parents[2]
 SLIPWAY = Path(os.environ.get("SLIPWAY_BIN", REPO / "target" / "debug" / "slipway"))
 
 
+# Below those that the system hands out by itself, to whoever asks for any port and to every connection:
+# a server that is away for a while finds its port free when it comes back.
+PORTS = range(20_000, 32_000)
+
+# Each process of tests begins elsewhere and gives none out twice.
+ports = itertools.islice(itertools.cycle(PORTS), random.randrange(len(PORTS)), None)
+
+
 def free_port() -> int:
-    """A TCP port on which nothing listens now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port on which nothing listens now, for one that is to listen later."""
+    for port in itertools.islice(ports, len(PORTS)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RuntimeError(f"no port of 127.0.0.1 is free from {PORTS.start} to {PORTS.stop - 1}")
 
 
 def slipway_binary() -> Path:
@@ -35,8 +50,9 @@ def slipway_binary() -> Path:
     return SLIPWAY
 
 
-def wait_for(condition: Callable[[], T], what: str, seconds: float = 30, every: float = 0.1) -> T:
-    """The first truthy value of `condition`; fails at the deadline, naming what was waited for."""
+def wait_for(condition: Callable[[], T], what: str, seconds: float = 60, every: float = 0.1) -> T:
+    """The first truthy value of `condition`; fails at the deadline, naming what was waited for. A deadline
+    only ends what hangs: it is far beyond what a busy machine takes."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -92,7 +108,7 @@ class Process:
             code = self.process.returncode if self.process else "never started"
             raise RuntimeError(f"{self.name} is not running (exit code {code}). Its log ends:\n{self.tail()}")
 
-    def wait_for_output(self, text: str, seconds: float = 30) -> None:
+    def wait_for_output(self, text: str, seconds: float = 60) -> None:
         """Waits until the program printed `text`."""
 
         def printed() -> bool:
@@ -106,7 +122,7 @@ class Process:
         except TimeoutError as error:
             raise TimeoutError(f"{error}. Its log ends:\n{self.tail()}") from None
 
-    def wait(self, seconds: float = 30) -> int:
+    def wait(self, seconds: float = 60) -> int:
         """The exit code, once the program has ended by itself."""
         assert self.process is not None, f"{self.name} was never started"
         try:
@@ -126,7 +142,7 @@ class Process:
                 self.process.kill()
             self.process.wait()
 
-    def stop(self, seconds: float = 15) -> None:
+    def stop(self, seconds: float = 60) -> None:
         """SIGTERM, then SIGKILL for one that does not go."""
         if self.process is None:
             return

@@ -70,7 +70,7 @@ def only_item(user: User, entity: str, queue: str) -> dict[str, Any]:
     return found[0]
 
 
-def wait_state(user: User, identifier: str, *states: str, seconds: float = 60) -> dict[str, Any]:
+def wait_state(user: User, identifier: str, *states: str, seconds: float = 120) -> dict[str, Any]:
     """The item once it is in one of these states; stops early at an end that is none of them."""
 
     def reached() -> dict[str, Any] | None:
@@ -83,7 +83,7 @@ def wait_state(user: User, identifier: str, *states: str, seconds: float = 60) -
     return wait_for(reached, f"item {identifier} to be {' or '.join(states)}", seconds)
 
 
-def wait_end(user: User, identifier: str, seconds: float = 60) -> dict[str, Any]:
+def wait_end(user: User, identifier: str, seconds: float = 120) -> dict[str, Any]:
     """The item once it has ended, however."""
     return wait_for(
         lambda: (now := item(user, identifier))["state"] in ENDED and now, f"item {identifier} to end", seconds

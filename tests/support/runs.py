@@ -37,12 +37,12 @@ def stop_from_the_server(client: Client, run: str) -> Done:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     try:
-        identifier = wait_for(lambda: running(client.user, run), "the run to start", 60)
+        identifier = wait_for(lambda: running(client.user, run), "the run to start", 120)
         # The client interrupts once: inside its own code the interrupt may be lost.
-        wait_for((client.work / "started").exists, "the program to leave the client's code", 60)
+        wait_for((client.work / "started").exists, "the program to leave the client's code", 120)
         stopped = client.user.graphql("mutation Stop($id: ID!) { stopRun(input: {id: $id}) { success } }", {"id": identifier})
         assert stopped["stopRun"]["success"]
-        output, _ = process.communicate(timeout=60)
+        output, _ = process.communicate(timeout=120)
     finally:
         process.kill()
     return Done(process.returncode, output)

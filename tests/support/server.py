@@ -37,7 +37,7 @@ class User:
             f"{self.base_url}/graphql",
             json={"query": document, "variables": dict(variables or {})},
             auth=("api", self.key),
-            timeout=30,
+            timeout=60,
         )
         body = answer.json()
         if answer.status_code != 200 or body.get("errors"):
@@ -46,7 +46,7 @@ class User:
 
     def get(self, path: str, **options: Any) -> requests.Response:
         """A GET below the server's address, authorised as this user."""
-        return requests.get(f"{self.base_url}{path}", auth=("api", self.key), timeout=30, **options)
+        return requests.get(f"{self.base_url}{path}", auth=("api", self.key), timeout=60, **options)
 
 
 def clean_environment(home: Path) -> dict[str, str]:
@@ -101,7 +101,7 @@ class Server:
         except requests.RequestException:
             return False
 
-    def wait_ready(self, seconds: float = 30) -> None:
+    def wait_ready(self, seconds: float = 60) -> None:
         def ready() -> bool:
             self.process.require_running()
             return self.ready()
