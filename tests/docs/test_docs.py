@@ -62,9 +62,10 @@ def test_commands_run_as_written(page: Path, tmp_path: Path, server: Server) -> 
     client = Client(server.admin, tmp_path / "home")
     env = client.env | {"PATH": f"{SLIPWAY.parent}:{client.env['PATH']}", "WANDB_ENTITY": server.admin.name}
     script = "set -euxo pipefail\n" + "\n".join(BLOCK.findall(page.read_text()))
-    # What a page starts in the background ends with its shell.
-    script = "trap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n" + script
+    # What a page starts in the background ends with its shell, while there is a server: an agent sees its jobs
+    # to their end.
+    script = "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT\n" + script
     done = subprocess.run(
-        ["bash", "-c", script], cwd=client.work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=200
+        ["bash", "-c", script], cwd=client.work, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=600
     )
     assert done.returncode == 0, f"{name(page)}:\n{done.stdout}\n{done.stderr}"
