@@ -31,9 +31,4 @@ def start_agent(docker: Docker, alice: User, tmp_path: Path) -> Iterator[Callabl
         return agent
 
     yield start
-    for agent in agents:
-        agent.stop()
-    left = docker.containers("slipway.scope", alice.base_url)
-    for container in left:
-        docker.run("rm", "--force", container)
-    assert left == [], "containers were left behind"
+    assert docker.leftovers(agents, alice.base_url) == [], "containers were left behind"

@@ -47,7 +47,7 @@ def network(docker: Docker, queue_name: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("kind", ["default", "custom", "host"])
 def test_a_training_job_reaches_a_server_on_loopback_from_any_network(
-    client: Client, queue_name: str, start_agent: StartAgent, network: str, kind: str
+    client: Client, queue_name: str, network: str, start_agent: StartAgent, kind: str
 ) -> None:
     config = {"default": {}, "custom": {"network": network}, "host": {"net": "host"}}[kind]
     queues.create(client.user, queue_name, resource="local-container", config=config)

@@ -92,7 +92,7 @@ def test_output_is_whole_after_the_agent_was_killed_while_a_job_printed(
         agent.process.kill()
         agent.start()
     (tokens / "stop").touch()
-    queues.wait_end(client.user, item, 120)
+    queues.wait_end(client.user, item, 240)
     lines = output(client.user, item).splitlines()
     count = len(lines) - 1
     assert lines[-1] == f"last {count}"
@@ -107,6 +107,7 @@ def test_a_container_that_was_removed_while_no_agent_looked_is_not_started_again
     agent = start_agent(queue_name)
     item = push(client.user, queue_name, TOKEN + "sleep 600")
     found = docker.wait_running(queues.wait_state(client.user, item, "RUNNING")["runName"])
+    wait_for(lambda: list(tokens.iterdir()), "the job to leave its token")
     agent.process.kill()
     docker.run("rm", "--force", found["Id"])
     agent.start()

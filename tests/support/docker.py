@@ -7,9 +7,11 @@ import json
 import socket
 import subprocess
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from support.agent import Agent
 from support.processes import wait_for
 
 BUSYBOX = "slipway-test/busybox:1"
@@ -49,6 +51,24 @@ class Docker:
         found = [name for name in listed if (facts := self.inspect(name)) and facts["Config"]["Labels"].get(label, "").endswith(value)]
         return sorted(found)
 
+    def remove(self, container: str) -> None:
+        """Removes a container, which somebody else may be about to remove too."""
+        self.run("rm", "--force", container, check=False)
+        wait_for(lambda: self.inspect(container) is None, f"the container {container} to be removed")
+
+    def leftovers(self, agents: Iterable[Agent], scope: str) -> list[str]:
+        """Ends these agents and removes the containers of this scope that they left behind. An agent removes a
+        container only after its outcome is acknowledged, so that it may still be at it when a test ends: it is
+        ended once it is done, or has had its time."""
+        with contextlib.suppress(TimeoutError):
+            wait_for(lambda: self.containers("slipway.scope", scope) == [], "the containers to be removed")
+        for agent in agents:
+            agent.stop()
+        left = self.containers("slipway.scope", scope)
+        for container in left:
+            self.remove(container)
+        return left
+
     def of_run(self, run: str) -> dict[str, Any] | None:
         """The container of a run, if it is there."""
         names = self.containers("slipway.run", run)
@@ -68,8 +88,12 @@ class EngineProxy:
         self.path = path
         self.engine = engine
         self.listener: socket.socket | None = None
+        # Of `listener` and `open`: no connection comes to be while all of them are broken.
+        self.lock = threading.Lock()
         self.open: set[socket.socket] = set()
         self.to_lose: tuple[str, bytes, bytes] | None = None
+        # Whether the engine goes away with the message that is lost.
+        self.goes = False
         self.lost = threading.Event()
         self.unanswered: set[socket.socket] = set()
         self.start()
@@ -83,18 +107,21 @@ class EngineProxy:
 
     def stop(self) -> None:
         """Breaks every connection and takes no new one; the socket stays, as that of a dead engine."""
-        if self.listener:
-            self.listener.shutdown(socket.SHUT_RDWR)
-            self.listener.close()
-            self.listener = None
-        for connection in list(self.open):
-            with contextlib.suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        with self.lock:
+            if self.listener:
+                self.listener.shutdown(socket.SHUT_RDWR)
+                self.listener.close()
+                self.listener = None
+            for connection in self.open:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
 
-    def lose(self, what: str, method: str, path: str) -> threading.Event:
+    def lose(self, what: str, method: str, path: str, and_go: bool = False) -> threading.Event:
         """Breaks the connection of the next call like this one, once: its `request` before the engine
-        hears it, or its `answer` once the engine has done it. The event tells that it happened."""
+        hears it, or its `answer` once the engine has done it. The event tells that it happened. The engine
+        may go away with it, before anybody can ask again."""
         self.lost = threading.Event()
+        self.goes = and_go
         self.to_lose = (what, method.encode() + b" ", path.encode())
         return self.lost
 
@@ -110,7 +137,12 @@ class EngineProxy:
             except OSError:
                 client.close()
                 continue
-            self.open |= {client, upstream}
+            with self.lock:
+                if self.listener is not listener:
+                    client.close()
+                    upstream.close()
+                    return
+                self.open |= {client, upstream}
             for source, sink in ((client, upstream), (upstream, client)):
                 threading.Thread(target=self._copy, args=(source, sink), daemon=True).start()
 
@@ -118,13 +150,16 @@ class EngineProxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 if source in self.unanswered or self._loses(data, sink):
+                    if self.goes:
+                        self.stop()
                     self.lost.set()
                     source.shutdown(socket.SHUT_RDWR)
                     break
                 sink.sendall(data)
         with contextlib.suppress(OSError):
             sink.shutdown(socket.SHUT_WR)
-        self.open.discard(source)
+        with self.lock:
+            self.open.discard(source)
 
     def _loses(self, data: bytes, sink: socket.socket) -> bool:
         """Whether these bytes go no further."""

@@ -148,7 +148,7 @@ class Trial:
             self.agent.signal(signal.SIGINT)
             self.agent.stop()
             for container in self.docker.run("ps", "--all", "--quiet", "--filter", f"name={self.prefix}").split():
-                self.docker.run("rm", "--force", container)
+                self.docker.remove(container)
 
     def look(self, item: str) -> dict[str, Any]:
         return self.user.graphql(LOOK, {"id": item})["runQueueItem"]
