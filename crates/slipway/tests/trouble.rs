@@ -94,6 +94,48 @@ fn up_starts_again_on_its_data_after_any_end_and_not_twice_at_once() {
 }
 
 #[test]
+fn the_agent_of_up_belongs_to_the_admin_who_was_there_first() {
+    let world = World::empty();
+    let make = |name: &str, flags: &[&str], key: &str| {
+        let create = ["user", "create", name, "--data-dir", "data", "--api-key-file", "-"];
+        let made = world.run_with(&[&create[..], flags].concat(), key);
+        assert!(made.status.success(), "{}", stderr(&made));
+    };
+    let [nobodys, zoes, aarons] = ["n", "z", "a"].map(|letter| letter.repeat(40));
+    make("nobody", &[], &nobodys);
+    make("zoe", &["--admin"], &zoes);
+    make("aaron", &["--admin"], &aarons);
+    // Where the agent was another admin's, it gets a key of its owner.
+    fs::write(world.path("data/agent-key"), &aarons).unwrap();
+    for _ in 0..2 {
+        let mut up = world.spawn(&["up", "--data-dir", "data", "--listen", "127.0.0.1:0"], &[]);
+        let line = up.says("serving");
+        assert!(line.contains("`zoe/default`"), "{line}");
+        up.signal(Signal::INT);
+        let (status, _, said) = up.end();
+        assert!(status.success(), "{said}");
+    }
+    assert_ne!(fs::read_to_string(world.path("data/agent-key")).unwrap().trim(), aarons);
+}
+
+#[test]
+fn up_goes_on_serving_when_its_agent_is_drained_from_afar() {
+    let world = World::empty();
+    let mut up = world.spawn(&["up", "--data-dir", "data", "--listen", "127.0.0.1:0"], &[]);
+    up.says("waits for items of default");
+    world.sign_in();
+    let drained = world.run(&["agents", "drain", "up"]);
+    assert!(drained.status.success(), "{}", stderr(&drained));
+    let line = up.says("the agent was drained and has ended");
+    assert!(line.contains(&format!("{} goes on serving", world.address())), "{line}");
+    let queues = world.json(&["queue", "list"]);
+    assert_eq!(queues[0]["name"], "default", "{queues}");
+    up.signal(Signal::INT);
+    let (status, _, said) = up.end();
+    assert!(status.success(), "{said}");
+}
+
+#[test]
 fn a_server_that_is_asked_twice_to_end_waits_for_nobody_and_its_log_is_json_if_wanted() {
     let world = World::empty();
     let arguments = [

@@ -9,8 +9,8 @@ use serde_json::json;
 use slipway_agent::{Agent, AgentOptions, CheckReport, End};
 use slipway_client::{Client, ClientOptions, Retry};
 use slipway_model::agent_config::{AgentConfig, Flags, Resolved, Source, resolve};
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::server::Signals;
 use crate::completion;
 use crate::config::connection::{Configuration, ConnectionArgs};
 use crate::context::{GlobalArgs, non_empty};
@@ -106,7 +106,7 @@ pub(crate) async fn run(args: LaunchAgentArgs, connection: &ConnectionArgs, glob
         return print(&report, global.output);
     }
     output::note(format!("configured by {told}"));
-    serve(agent).await
+    serve(agent, &Signals::watch()?).await
 }
 
 /// Where the configuration comes from: the file, and what is stronger than it.
@@ -178,26 +178,15 @@ pub(crate) fn new_agent(
 }
 
 /// Runs an agent; the first signal drains it, the second one ends it.
-pub(crate) async fn serve(agent: Agent) -> Result<()> {
-    let failed = |error: std::io::Error| Error::failure(format!("cannot watch for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+pub(crate) async fn serve(agent: Agent, signals: &Signals) -> Result<()> {
     let handle = agent.handle();
+    let (first, second) = (signals.first.clone(), signals.second.clone());
     tokio::spawn(async move {
-        let mut signals = 0;
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            signals += 1;
-            if signals == 1 {
-                output::note("draining: taking nothing new; a second signal ends at once and leaves jobs running");
-                handle.drain();
-            } else {
-                handle.leave();
-            }
-        }
+        first.cancelled().await;
+        output::note("draining: taking nothing new; a second signal ends at once and leaves jobs running");
+        handle.drain();
+        second.cancelled().await;
+        handle.leave();
     });
     match agent.run().await.map_err(agent_error)? {
         End::Drained => output::note("every job has ended"),

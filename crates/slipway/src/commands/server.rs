@@ -231,7 +231,7 @@ async fn make_first_admin(store: &Store, args: &StoreArgs, listen: &ListenArgs) 
         Some(key) => {
             api_key::check(&key).map_err(|problem| Error::usage(format!("`SLIPWAY_ADMIN_API_KEY`: {problem}")))?;
             if store.user(username).await?.is_some() {
-                return add_key(store, username, &key, FIRST_ADMIN).await;
+                return Ok(add_key(store, username, &key, FIRST_ADMIN).await?);
             }
             let new_key = stored_key(&key, FIRST_ADMIN);
             store.create_user_with_key(admin(username), new_key, "", now()).await?;
@@ -270,20 +270,29 @@ fn kept_key(path: &Path) -> Result<String> {
     Ok(key)
 }
 
-/// The key in a file, made if there is none, and known to the store.
+/// The key in a file, made if there is none, and known to the store as that user's. One that is another
+/// user's is replaced.
 pub(crate) async fn local_key(store: &Store, path: &Path, username: &str, description: &str) -> Result<String> {
-    let key = kept_key(path)?;
-    add_key(store, username, &key, description).await?;
-    Ok(key)
+    let kept = kept_key(path)?;
+    match add_key(store, username, &kept, description).await {
+        Ok(()) => Ok(kept),
+        Err(slipway_store::Error::Exists { .. }) => {
+            let key = generate_key();
+            add_key(store, username, &key, description).await?;
+            write_private(path, &format!("{key}\n"))?;
+            Ok(key)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Makes a key known to the store; harmless if it is.
-async fn add_key(store: &Store, username: &str, key: &str, description: &str) -> Result<()> {
+async fn add_key(store: &Store, username: &str, key: &str, description: &str) -> slipway_store::Result<()> {
     let digest = hash_secret(key);
     store
         .add_key(username, digest, &key_hint(key), description, None, now())
-        .await?;
-    Ok(())
+        .await
+        .map(drop)
 }
 
 /// The server that uses a data directory.
@@ -305,13 +314,16 @@ pub(crate) fn running_server(data_dir: &Path) -> Result<Option<Running>> {
 }
 
 /// SIGTERM and Ctrl-C, told apart by how often they came.
-struct Signals {
-    first: CancellationToken,
-    second: CancellationToken,
+pub(crate) struct Signals {
+    /// Cancelled by the first one.
+    pub first: CancellationToken,
+    /// Cancelled by the second one.
+    pub second: CancellationToken,
 }
 
 impl Signals {
-    fn watch() -> Result<Self> {
+    /// Watches for them from now on.
+    pub(crate) fn watch() -> Result<Self> {
         let failed = |error: std::io::Error| Error::failure(format!("cannot watch for signals: {error}"));
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;

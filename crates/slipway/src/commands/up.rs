@@ -4,10 +4,11 @@ use clap::Args;
 use slipway_model::agent_config::AgentConfig;
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_store::Store;
+use slipway_store::identity::User;
 use tokio_util::sync::CancellationToken;
 
 use super::launch_agent::{client, new_agent, serve};
-use super::server::{ListenArgs, StoreArgs, local_key, open};
+use super::server::{ListenArgs, Signals, StoreArgs, local_key, open};
 use crate::exit::{Error, Result};
 use crate::output;
 use crate::queue_document::QueueDocument;
@@ -43,9 +44,11 @@ pub(crate) struct UpArgs {
     log: LogArgs,
 }
 
-/// Runs both until the agent has drained.
+/// Runs both until a signal ends them. An agent that others end takes only itself away: the server is
+/// theirs too.
 pub(crate) async fn run(args: UpArgs) -> Result<()> {
     telemetry::install(&args.log)?;
+    let signals = Signals::watch()?;
     let (store, listening) = open(&args.store, &args.listen).await?;
     let url = listening.url();
     let owner = first_admin(&store).await?;
@@ -58,7 +61,14 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     .await?;
     let stop = CancellationToken::new();
     let server = tokio::spawn(listening.run(stop.clone().cancelled_owned()));
-    let served = with_agent(&args, &url, &owner, key).await;
+    let served = with_agent(&args, &url, &owner, key, &signals).await;
+    if served.is_ok() && !signals.first.is_cancelled() {
+        output::note(format!(
+            "the agent was drained and has ended; {url} goes on serving, and the next start of `slipway up` takes \
+             jobs again"
+        ));
+        signals.first.cancelled().await;
+    }
     stop.cancel();
     server
         .await
@@ -66,7 +76,7 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     served
 }
 
-async fn with_agent(args: &UpArgs, url: &str, owner: &str, key: String) -> Result<()> {
+async fn with_agent(args: &UpArgs, url: &str, owner: &str, key: String, signals: &Signals) -> Result<()> {
     let client = client(url.to_owned(), key)?;
     if client.queue(owner, QUEUE_PROJECT, QUEUE).await?.is_none() {
         let document = QueueDocument::new(QUEUE, "local-process");
@@ -86,14 +96,20 @@ async fn with_agent(args: &UpArgs, url: &str, owner: &str, key: String) -> Resul
     output::note(format!(
         "serving {url}, and jobs of queue `{owner}/{QUEUE}` on this machine"
     ));
-    serve(agent).await
+    serve(agent, signals).await
 }
 
+/// The admin who has been there longest: those who come later do not change whose agent it is.
 async fn first_admin(store: &Store) -> Result<String> {
     let users = store.users().await?;
-    let admin = users.into_iter().find(|user| user.admin);
-    admin.map(|user| user.username).ok_or_else(|| {
-        Error::failure("no user administers this installation")
-            .with_hint("make one with `slipway user create NAME --admin`")
-    })
+    // A service account owns no queue.
+    let serves = |user: &User| user.admin && !user.disabled && user.service_of.is_none();
+    let admins = users.into_iter().filter(serves);
+    admins
+        .min_by_key(|user| (user.created_at, user.id))
+        .map(|user| user.username)
+        .ok_or_else(|| {
+            Error::failure("no user administers this installation")
+                .with_hint("make one with `slipway user create NAME --admin`")
+        })
 }
