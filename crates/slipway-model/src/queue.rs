@@ -155,12 +155,20 @@ pub enum NameError {
         /// The first offending character.
         character: char,
     },
+    /// Addresses lose it: there it means a place, as in paths of files.
+    #[error("`{name}` is no name for a {kind}: addresses cannot carry it")]
+    Dots {
+        /// The kind of thing.
+        kind: &'static str,
+        /// The name.
+        name: String,
+    },
     /// It is a word that an address of the server uses.
     #[error("`{0}` is a reserved name")]
     Reserved(String),
 }
 
-/// Checks a queue's name: 1 to 64 characters, none of them a control character or `/`.
+/// Checks a queue's name: 1 to 64 characters, none of them a control character or `/`; not `.` or `..`.
 ///
 /// # Errors
 /// Says which rule is broken.
@@ -168,7 +176,7 @@ pub fn check_queue_name(name: &str) -> Result<(), NameError> {
     check("queue", name, MAX_QUEUE_NAME)
 }
 
-/// Checks a project's name: 1 to 128 characters, none of `/\#?%:` or a control character.
+/// Checks a project's name: 1 to 128 characters, none of `/\#?%:` or a control character; not `.` or `..`.
 ///
 /// # Errors
 /// Says which rule is broken.
@@ -177,7 +185,7 @@ pub fn check_project_name(name: &str) -> Result<(), NameError> {
     forbid("project", name, "\\#?%:")
 }
 
-/// Checks the name of a user or team: 1 to 64 of `a-z A-Z 0-9 _ . -`, not a reserved word.
+/// Checks the name of a user or team: 1 to 64 of `a-z A-Z 0-9 _ . -`; not `.`, `..` or a reserved word.
 ///
 /// # Errors
 /// Says which rule is broken.
@@ -228,6 +236,12 @@ fn check(kind: &'static str, name: &str, limit: usize) -> Result<(), NameError> 
     let length = name.chars().count();
     if length > limit {
         return Err(NameError::Long { kind, limit, length });
+    }
+    if matches!(name, "." | "..") {
+        return Err(NameError::Dots {
+            kind,
+            name: name.to_owned(),
+        });
     }
     forbid(kind, name, "/")
 }

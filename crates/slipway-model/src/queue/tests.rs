@@ -17,12 +17,24 @@ fn names_are_held_to_their_rules() {
         (check_project_name("a%2f"), false),
         (check_project_name("a:b"), false),
         (check_entity_name("team-1_x.y"), true),
+        (check_entity_name("..."), true),
+        (check_project_name(".hidden"), true),
         (check_entity_name("Settings"), false),
         (check_entity_name("a b"), false),
         (check_entity_name("ä"), false),
         (check_entity_name(&long), false),
     ] {
         assert_eq!(checked.is_ok(), accepted, "{checked:?}");
+    }
+    for name in [".", ".."] {
+        for checked in [
+            check_queue_name(name),
+            check_project_name(name),
+            check_entity_name(name),
+        ] {
+            let refused = checked.unwrap_err().to_string();
+            assert!(refused.contains(&format!("`{name}` is no name")), "{refused}");
+        }
     }
     assert_eq!(
         check_queue_name(&long).unwrap_err().to_string(),

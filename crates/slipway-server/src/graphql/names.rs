@@ -23,6 +23,11 @@ pub(crate) fn check_run_id(id: &str) -> Result<()> {
     if let Some(character) = id.chars().find(|c| c.is_control() || "/\\#?%:".contains(*c)) {
         return Err(ApiError::bad(format!("a run's id may not contain {character:?}")));
     }
+    if matches!(id, "." | "..") {
+        return Err(ApiError::bad(format!(
+            "`{id}` is no id for a run: addresses cannot carry it"
+        )));
+    }
     Ok(())
 }
 

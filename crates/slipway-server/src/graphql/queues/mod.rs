@@ -10,7 +10,7 @@ use async_graphql::{Context, Enum, ID, Object, SimpleObject};
 use serde_json::json;
 use slipway_model::id::RevisionId;
 use slipway_model::item::ItemState;
-use slipway_model::queue::{Access, Prioritization};
+use slipway_model::queue::{Access, Prioritization, QueuePolicy};
 use slipway_store::items::ItemFilter;
 use slipway_store::queues::{Queue, QueueCounts, Revision};
 
@@ -287,11 +287,7 @@ impl RunQueue {
     #[graphql(visible = "super::additions")]
     async fn policy(&self) -> Json {
         let policy = self.0.revision.as_ref().map(|revision| &revision.policy);
-        Json(json!({
-            "allowed_overrides": policy.map(|policy| &policy.allowed_overrides[..]).unwrap_or_default(),
-            "run_key_scopes": policy.map(|policy| &policy.run_key_scopes[..]).unwrap_or_default(),
-            "agent_lost_timeout": policy.and_then(|policy| policy.agent_lost_timeout),
-        }))
+        Json(json!(policy.unwrap_or(&QueuePolicy::default())))
     }
 
     /// The number of the current revision; null for a queue without configuration.
