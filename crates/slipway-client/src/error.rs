@@ -59,6 +59,14 @@ pub enum Error {
         /// Whether the request may have taken effect.
         sent: bool,
     },
+    /// Something else than this API answers at the address.
+    #[error("{address} is not the API of W&B or Slipway: {answer}")]
+    Elsewhere {
+        /// The address that was asked.
+        address: String,
+        /// What came.
+        answer: String,
+    },
     /// An answer came that makes no sense: not JSON, or of an unexpected shape.
     #[error("{server} sent an answer that this client cannot read: {message}")]
     Protocol {
@@ -97,7 +105,7 @@ impl Error {
             | Self::NotFound(refusal)
             | Self::Invalid(refusal)
             | Self::Conflict(refusal) => refusal.hint.as_deref(),
-            Self::Unavailable { .. } | Self::Transport { .. } | Self::Protocol { .. } => None,
+            Self::Unavailable { .. } | Self::Transport { .. } | Self::Elsewhere { .. } | Self::Protocol { .. } => None,
         }
     }
 

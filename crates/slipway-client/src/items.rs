@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 use serde_json::json;
+use slipway_model::item::ItemState;
 use slipway_wire::Document;
 use slipway_wire::document::{additions, official};
 use slipway_wire::graphql::{Connection, Success};
@@ -23,6 +24,15 @@ pub struct ItemFilter {
     pub waiting: bool,
     /// At most so many.
     pub limit: usize,
+}
+
+impl ItemFilter {
+    /// Whether an item in this state is wanted, for servers that do not filter.
+    fn admits(&self, state: &str) -> bool {
+        let waits = state.eq_ignore_ascii_case(ItemState::Pending.as_str());
+        let named = self.states.iter().any(|wanted| wanted.eq_ignore_ascii_case(state));
+        (self.states.is_empty() || named) && (waits || !self.waiting)
+    }
 }
 
 #[derive(Deserialize)]
@@ -72,7 +82,7 @@ impl Client {
     }
 
     /// Items of a queue, newest first unless the filter asks for those that wait. An official
-    /// server tells ids only, at most 100.
+    /// server tells id, state and run of as many as it gives at once, in its own order.
     ///
     /// # Errors
     /// [`Error::NotFound`] if there is no such queue.
@@ -94,7 +104,13 @@ impl Client {
                 .project
                 .and_then(|project| project.run_queue)
                 .ok_or_else(missing)?;
-            return Ok(found.items.into_nodes().take(filter.limit).collect());
+            let wanted = found.items.into_nodes().filter(|item| filter.admits(&item.state));
+            let named = wanted.take(filter.limit).map(|item| Item {
+                queue_name: Some(queue.to_owned()),
+                queue_entity: Some(entity.to_owned()),
+                ..item
+            });
+            return Ok(named.collect());
         }
         let mut items = Vec::new();
         let mut after: Option<String> = None;

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use crate::Client;
 use crate::error::{Error, Result};
-use crate::retry::Backoff;
+use crate::retry::{Backoff, Waiting};
 use crate::sse::{Event, Parser};
 
 /// Servers send a comment every 20 seconds; one may be late.
@@ -302,7 +302,8 @@ struct Subscription {
     connection: Option<Connection>,
     ready: std::collections::VecDeque<Event>,
     backoff: Backoff,
-    failing_since: Option<Instant>,
+    /// Since the connection failed.
+    waiting: Option<Waiting>,
     wait: Option<Instant>,
     ended: bool,
 }
@@ -321,7 +322,7 @@ impl Subscription {
             connection: None,
             ready: std::collections::VecDeque::new(),
             backoff: Backoff::default(),
-            failing_since: None,
+            waiting: None,
             wait: None,
             ended: false,
         }
@@ -345,15 +346,24 @@ impl Subscription {
             return Some(Ok(Signal::Event(event)));
         }
         if let Some(until) = self.wait {
-            tokio::time::sleep_until(until).await;
+            during(self.waiting.as_ref(), tokio::time::sleep_until(until)).await;
             self.wait = None;
         }
         let outcome = match self.connection.as_mut() {
-            None => self.open().await.map(|()| Signal::Open),
+            None => {
+                let opening = Connection::open(&self.client, &self.url, self.last_id.as_deref());
+                let opened = during(self.waiting.as_ref(), opening).await;
+                opened.map(|connection| {
+                    self.connection = Some(connection);
+                    Signal::Open
+                })
+            }
             Some(connection) => match connection.read(&self.client).await {
                 Ok(events) => {
                     self.backoff.reset();
-                    self.failing_since = None;
+                    if let Some(waiting) = self.waiting.take() {
+                        waiting.answered();
+                    }
                     self.ready.extend(events);
                     return Box::pin(self.next()).await;
                 }
@@ -365,41 +375,52 @@ impl Subscription {
 
     fn lost(&mut self, error: Error) -> Result<Signal> {
         self.connection = None;
-        let since = *self.failing_since.get_or_insert_with(Instant::now);
-        if !error.is_passing() || !self.client.retry().permits(since.elapsed()) {
+        let client = &self.client;
+        let waiting = self
+            .waiting
+            .get_or_insert_with(|| Waiting::after_failure(client.notice()));
+        if !error.is_passing() || !client.retry().permits(waiting.elapsed()) {
             self.ended = true;
             return Err(error);
         }
+        waiting.failed(&error);
         let asked = match &error {
             Error::Unavailable { retry_after, .. } => *retry_after,
             _ => None,
         };
-        self.wait = Some(Instant::now() + self.backoff.next(asked));
+        let wait = client.retry().cut(self.backoff.next(asked), waiting.elapsed());
+        self.wait = Some(Instant::now() + wait);
         Ok(Signal::Lost(error))
     }
+}
 
-    async fn open(&mut self) -> Result<()> {
-        let mut request = self
-            .client
-            .authorized(Method::GET, self.url.clone())
-            .header(ACCEPT, "text/event-stream");
-        if let Some(id) = &self.last_id {
-            request = request.header("Last-Event-ID", id);
-        }
-        let response = tokio::time::timeout(self.client.timeout(), request.send())
-            .await
-            .map_err(|_| self.client.silent("no answer in time"))?
-            .map_err(|error| self.client.transport(&error))?;
-        let response = self.client.check(response).await?;
-        self.connection = Some(Connection {
-            body: response.bytes_stream().boxed(),
-            parser: Parser::default(),
-        });
-        Ok(())
+/// Does a part of the work, as a wait for the server if there is one.
+async fn during<T>(waiting: Option<&Waiting>, work: impl Future<Output = T>) -> T {
+    match waiting {
+        Some(waiting) => waiting.during(work).await,
+        None => work.await,
     }
 }
 
 impl Connection {
+    async fn open(client: &Client, url: &Url, last_id: Option<&str>) -> Result<Self> {
+        let mut request = client
+            .authorized(Method::GET, url.clone())
+            .header(ACCEPT, "text/event-stream");
+        if let Some(id) = last_id {
+            request = request.header("Last-Event-ID", id);
+        }
+        let response = tokio::time::timeout(client.timeout(), request.send())
+            .await
+            .map_err(|_| client.silent("no answer in time"))?
+            .map_err(|error| client.transport(&error))?;
+        let response = client.check(response).await?;
+        Ok(Self {
+            body: response.bytes_stream().boxed(),
+            parser: Parser::default(),
+        })
+    }
+
     async fn read(&mut self, client: &Client) -> Result<Vec<Event>> {
         let chunk = tokio::time::timeout(SILENCE, self.body.next())
             .await

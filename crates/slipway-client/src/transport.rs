@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{ACCEPT, HeaderMap, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, RETRY_AFTER};
 use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,11 +15,10 @@ use serde_json::Value;
 use slipway_wire::Document;
 use slipway_wire::graphql::{Request, Response};
 use tokio::sync::OnceCell;
-use tokio::time::Instant;
 
 use crate::error::{Error, Refusal, Result};
 use crate::options::ClientOptions;
-use crate::retry::{Backoff, Retry};
+use crate::retry::{Backoff, Notice, Retry, Waiting};
 
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -33,6 +32,7 @@ pub struct Client {
     shared: Arc<Shared>,
     username: Option<Arc<str>>,
     retry: Retry,
+    notice: Option<Notice>,
 }
 
 struct Shared {
@@ -89,6 +89,7 @@ impl Client {
             }),
             username: options.username.map(Arc::from),
             retry: Retry::For(Duration::from_secs(30)),
+            notice: None,
         })
     }
 
@@ -96,6 +97,17 @@ impl Client {
     #[must_use]
     pub fn with_retry(&self, retry: Retry) -> Self {
         Self { retry, ..self.clone() }
+    }
+
+    /// The same client, which tells somebody once the server has kept a call waiting for so long: with
+    /// the failure after which the call is tried again, or none if the first attempt has no answer yet.
+    /// It tells once, until the server has answered. Transfers of files may take their time.
+    #[must_use]
+    pub fn on_wait(&self, after: Duration, tell: impl Fn(Option<&Error>) + Send + Sync + 'static) -> Self {
+        Self {
+            notice: Some(Notice::new(after, tell)),
+            ..self.clone()
+        }
     }
 
     /// The same client on behalf of a user; servers heed it only for service accounts.
@@ -123,6 +135,10 @@ impl Client {
         self.retry
     }
 
+    pub(crate) const fn notice(&self) -> Option<&Notice> {
+        self.notice.as_ref()
+    }
+
     pub(crate) fn features_cell(&self) -> &OnceCell<BTreeSet<String>> {
         &self.shared.features
     }
@@ -143,7 +159,8 @@ impl Client {
         A: DeserializeOwned,
     {
         let request = Request::new(document, variables);
-        self.repeat(repeat, || async {
+        let waiting = Waiting::from_now(self.notice());
+        self.repeat_while(waiting, repeat, || async {
             let response = self
                 .authorized(Method::POST, self.url("graphql", &[]))
                 .timeout(self.shared.timeout)
@@ -152,7 +169,12 @@ impl Client {
                 .await
                 .map_err(|error| self.transport(&error))?;
             let (status, headers) = (response.status(), response.headers().clone());
+            let address = response.url().clone();
             let body = response.bytes().await.map_err(|error| self.transport(&error))?;
+            if let Some(answer) = other_site(status, &headers, &body) {
+                let address = without_query(address);
+                return Err(Error::Elsewhere { address, answer });
+            }
             self.read_graphql(document.name, status, &headers, &body)
         })
         .await
@@ -188,24 +210,35 @@ impl Client {
     where
         F: Future<Output = Result<A>>,
     {
-        let begin = Instant::now();
+        self.repeat_while(Waiting::after_failure(self.notice()), repeat, attempt)
+            .await
+    }
+
+    async fn repeat_while<A, F>(&self, mut waiting: Waiting, repeat: Repeat, attempt: impl Fn() -> F) -> Result<A>
+    where
+        F: Future<Output = Result<A>>,
+    {
         let mut backoff = Backoff::default();
         loop {
-            let error = match attempt().await {
-                Ok(answer) => return Ok(answer),
+            let error = match waiting.during(attempt()).await {
+                Ok(answer) => {
+                    waiting.answered();
+                    return Ok(answer);
+                }
                 Err(error) => error,
             };
             let harmless = repeat == Repeat::Harmless || error.had_no_effect();
-            if !(error.is_passing() && harmless && self.retry.permits(begin.elapsed())) {
+            if !(error.is_passing() && harmless && self.retry.permits(waiting.elapsed())) {
                 return Err(error);
             }
             let asked = match &error {
                 Error::Unavailable { retry_after, .. } => *retry_after,
                 _ => None,
             };
-            let wait = backoff.next(asked);
+            let wait = self.retry.cut(backoff.next(asked), waiting.elapsed());
             tracing::debug!(%error, ?wait, "trying again");
-            tokio::time::sleep(wait).await;
+            waiting.failed(&error);
+            waiting.during(tokio::time::sleep(wait)).await;
         }
     }
 
@@ -350,6 +383,42 @@ fn is_damaged(error: &reqwest::Error) -> bool {
     false
 }
 
+/// What came, if it is of a web site, and not the word of a server or of a gateway before it.
+fn other_site(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Option<String> {
+    if matches!(status.as_u16(), 401 | 403 | 408 | 429 | 500..) {
+        return None;
+    }
+    let declared = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    let kind = declared
+        .and_then(|kind| kind.split(';').next())
+        .unwrap_or_default()
+        .trim();
+    if kind.eq_ignore_ascii_case("text/html") || body.trim_ascii_start().starts_with(b"<") {
+        let title = title(&excerpt(body)).map(|title| format!(" titled `{title}`"));
+        return Some(format!(
+            "it answered {status} with a web page{}",
+            title.unwrap_or_default()
+        ));
+    }
+    // What speaks GraphQL says itself what it does not find.
+    let silent = || serde_json::from_slice::<Response>(body).map_or(true, |response| response.message().is_none());
+    (matches!(status.as_u16(), 404 | 405) && silent()).then(|| format!("it answered {status}"))
+}
+
+/// The title of a page.
+fn title(page: &str) -> Option<&str> {
+    let (_, rest) = page.split_once("<title>")?;
+    let (title, _) = rest.split_once("</title>")?;
+    Some(title.trim()).filter(|title| !title.is_empty())
+}
+
+/// An address as it may be shown.
+fn without_query(mut url: Url) -> String {
+    url.set_query(None);
+    url.set_fragment(None);
+    url.into()
+}
+
 fn parse_base(text: &str) -> Result<Url> {
     let mut base = Url::parse(text.trim())
         .map_err(|error| Error::invalid(format!("`{text}` is not a server address: {error}")))?;
@@ -408,13 +477,17 @@ fn excerpt(body: &[u8]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Client, excerpt};
+    use super::{Client, Repeat, excerpt, other_site};
     use crate::error::Error;
     use crate::options::ClientOptions;
+    use crate::retry::Retry;
     use reqwest::StatusCode;
-    use reqwest::header::{HeaderMap, HeaderValue, RETRY_AFTER};
+    use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
     use serde_json::{Value, json};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::time::Duration;
+    use tokio::time::Instant;
 
     fn client(base: &str) -> Client {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -433,6 +506,14 @@ mod tests {
             while !request.ends_with(b"\r\n\r\n") {
                 request.push(stream.read_u8().await.unwrap());
             }
+            // A body that is left unread would reset the connection.
+            let head = String::from_utf8(request).unwrap().to_ascii_lowercase();
+            let length = head
+                .split("content-length: ")
+                .nth(1)
+                .and_then(|rest| rest.split("\r\n").next());
+            let mut body = vec![0; length.map_or(0, |length| length.parse().unwrap())];
+            stream.read_exact(&mut body).await.unwrap();
             stream.write_all(bytes).await.unwrap();
         });
         format!("http://{address}")
@@ -472,6 +553,24 @@ mod tests {
             let error = client.transport(&response.bytes().await.unwrap_err());
             assert_eq!(error.is_passing(), passing, "{what}: {error}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn patience_ends_when_it_says_and_somebody_hears_of_it_meanwhile() {
+        let told = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&told);
+        let client = client("http://h").on_wait(Duration::from_secs(2), move |error| {
+            assert!(matches!(error, Some(Error::Transport { .. })), "{error:?}");
+            count.fetch_add(1, Ordering::Relaxed);
+        });
+        let patient = client.with_retry(Retry::For(Duration::from_secs(20)));
+        let begin = Instant::now();
+        let refuse = || async { Err::<(), _>(client.silent("nobody is there")) };
+        let error = patient.repeat(Repeat::Harmless, refuse).await.unwrap_err();
+        assert!(matches!(error, Error::Transport { .. }), "{error:?}");
+        // The clock of such a test stands still but for the waits.
+        assert_eq!(begin.elapsed().as_secs(), 20);
+        assert_eq!(told.load(Ordering::Relaxed), 1);
     }
 
     #[test]
@@ -531,6 +630,66 @@ mod tests {
             assert!(format!("{error:?}").starts_with(kind), "{status} {body}: {error:?}");
             assert_eq!(error.is_passing(), passing, "{error:?}");
         }
+    }
+
+    #[test]
+    fn another_web_site_at_the_address_is_told_from_a_server_and_from_a_gateway() {
+        let html = "text/html; charset=utf-8";
+        let page = "<!DOCTYPE html>\n<html><head><title>Welcome\n to nginx</title></head></html>";
+        let titled = "with a web page titled `Welcome to nginx`";
+        for (status, kind, body, found) in [
+            (200, html, page, Some(titled)),
+            (404, html, page, Some(titled)),
+            (
+                405,
+                html,
+                "<html></html>",
+                Some("405 Method Not Allowed with a web page"),
+            ),
+            (200, "", page, Some(titled)),
+            (
+                404,
+                "text/plain",
+                "404 page not found",
+                Some("it answered 404 Not Found"),
+            ),
+            (
+                404,
+                "application/json",
+                r#"{"detail": "Not Found"}"#,
+                Some("it answered 404 Not Found"),
+            ),
+            (200, "application/json", r#"{"data": {}}"#, None),
+            (404, "application/json", r#"{"errors": [{"message": "m"}]}"#, None),
+            (404, "application/json", r#"{"error": "m"}"#, None),
+            (200, "text/plain", "half an ans", None),
+            // A gateway before a server.
+            (401, html, page, None),
+            (403, html, page, None),
+            (429, html, page, None),
+            (502, html, page, None),
+            (503, html, page, None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            let status = StatusCode::from_u16(status).unwrap();
+            let answer = other_site(status, &headers, body.as_bytes());
+            match (&answer, found) {
+                (Some(text), Some(part)) => assert!(text.contains(part), "{status} {body}: {text}"),
+                (answer, found) => assert_eq!(answer.is_some(), found.is_some(), "{status} {body}: {answer:?}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_web_page_at_the_address_is_told_with_the_address() {
+        let page =
+            b"HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 6\r\nconnection: close\r\n\r\n<html>";
+        let base = answer(page).await;
+        let error = client(&base).viewer().await.unwrap_err();
+        let text = format!("{base}/graphql is not the API of W&B or Slipway: it answered 200 OK with a web page");
+        assert_eq!(error.to_string(), text);
+        assert!(!error.is_passing());
     }
 
     #[test]

@@ -47,8 +47,8 @@ pub mod official {
         GET_RUN_QUEUE_METADATA = "GetRunQueueMetadata", "official/GetRunQueueMetadata";
         /// A stored configuration.
         GET_DEFAULT_RESOURCE_CONFIG = "GetDefaultResourceConfig", "official/GetDefaultResourceConfig";
-        /// The ids of a queue's items.
-        GET_RUN_QUEUE_ITEMS = "GetRunQueueItems", "official/GetRunQueueItems";
+        /// The states of a queue's items: what the client asks of servers that cannot find one by its id.
+        GET_RUN_QUEUE_ITEMS = "GetRunQueueItem", "official/GetRunQueueItemOfAll";
         /// An item's state.
         GET_RUN_QUEUE_ITEM = "GetRunQueueItem", "official/GetRunQueueItem";
         /// Removes an item from its queue.

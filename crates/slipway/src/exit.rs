@@ -122,6 +122,10 @@ impl From<slipway_client::Error> for Error {
                 Exit::Unavailable,
                 Some("check the address (`WANDB_BASE_URL`, `slipway login --host`) and whether the server runs"),
             ),
+            Client::Elsewhere { .. } => (
+                Exit::Failure,
+                Some("check the address (`WANDB_BASE_URL`, `slipway login --host`), its port and its path"),
+            ),
             _ => (Exit::Failure, None),
         };
         let hint = error.hint().map(str::to_owned).or_else(|| hint.map(str::to_owned));

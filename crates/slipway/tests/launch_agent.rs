@@ -183,8 +183,16 @@ fn the_whole_flow_on_a_server_that_has_only_the_official_api() {
         &["launch", "-j", "admin/p/train:latest", "-p", "p", "-q", "q", "--wait"],
         &[],
     );
-    followed.says("PENDING");
+    followed.says("Queued");
     let [_stopped, adopted, drained] = ["stopped", "adopted", "drained"].map(|pipe| bench.launch_waiting(pipe));
+    let states = |items: &[Value]| items.iter().map(|item| item["state"].clone()).collect::<Vec<_>>();
+    assert_eq!(states(&bench.items()), ["PENDING"; 4]);
+    let table = stdout(&world.run(&["item", "list", "--state", "queued", "--limit", "1"]));
+    assert!(table.contains("admin/q") && table.contains("Queued"), "{table}");
+    assert_eq!(
+        world.json(&["item", "list", "--state", "running"]),
+        serde_json::json!([])
+    );
 
     // Queued before the agent comes: it polls at once, and again whenever a job has ended.
     let mut agent = bench.agent(&[], &[]);
@@ -215,6 +223,18 @@ fn the_whole_flow_on_a_server_that_has_only_the_official_api() {
     assert!(status.success() && said.contains("every job has ended"), "{said}");
     bench.wait_for_run(&run, "finished");
     assert_eq!(bench.starts().len(), 4, "a job was started twice");
+    let mut runs: Vec<Value> = bench.items().iter().map(|item| item["runName"].clone()).collect();
+    let mut started = bench.starts();
+    runs.sort_by_key(ToString::to_string);
+    started.sort();
+    assert_eq!(runs, started);
+    assert_eq!(
+        states(&bench.items())
+            .iter()
+            .filter(|state| *state == "FINISHED")
+            .count(),
+        3
+    );
 }
 
 #[test]

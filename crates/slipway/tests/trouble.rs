@@ -5,8 +5,8 @@
 mod support;
 
 use std::fs;
-use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -133,6 +133,59 @@ fn up_goes_on_serving_when_its_agent_is_drained_from_afar() {
     up.signal(Signal::INT);
     let (status, _, said) = up.end();
     assert!(status.success(), "{said}");
+}
+
+#[test]
+fn a_command_says_that_it_waits_for_a_server_and_gives_up() {
+    let world = World::empty();
+    // Nobody may listen there without being root, and nobody does.
+    let list = ["queue", "list", "--host", "http://127.0.0.1:1"];
+    let begin = Instant::now();
+    let mut command = world.spawn(&list, &[("WANDB_API_KEY", KEY)]);
+    let line = command.says("cannot reach http://127.0.0.1:1: ");
+    assert!(line.ends_with("; trying again for 20 s"), "{line}");
+    let (status, _, said) = command.end();
+    assert_eq!(status.code(), Some(5), "{said}");
+    assert!(begin.elapsed() >= Duration::from_secs(20), "{:?}", begin.elapsed());
+    assert!(said.contains("error: cannot reach http://127.0.0.1:1: "), "{said}");
+}
+
+#[test]
+fn a_web_site_at_the_address_of_the_server_is_told() {
+    let site = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", site.local_addr().unwrap());
+    std::thread::spawn(move || {
+        let page = "<html><title>It works!</title></html>";
+        let head = "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nConnection: close";
+        for mut stream in site.incoming().map_while(Result::ok) {
+            let mut asked = BufReader::new(&stream);
+            let (mut line, mut length) = (String::new(), 0);
+            while asked.read_line(&mut line).is_ok_and(|read| read > 2) {
+                if let Some(bytes) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = bytes.trim().parse().unwrap();
+                }
+                line.clear();
+            }
+            // What is left unread would reset the connection.
+            let _ = asked.read_exact(&mut vec![0; length]);
+            let _ = write!(stream, "{head}\r\nContent-Length: {}\r\n\r\n{page}", page.len());
+        }
+    });
+    let world = World::empty();
+    for arguments in [&["login"][..], &["queue", "list"]] {
+        let mut command = world.command(&[arguments, &["--host", &address]].concat());
+        let variables = [("WANDB_API_KEY", KEY)];
+        let output = command.envs(variables).stdin(Stdio::null()).output().unwrap();
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}: {said}");
+        let told =
+            format!("{address}/graphql is not the API of W&B or Slipway: it answered 404 Not Found with a web page");
+        assert!(
+            said.contains(&told) && said.contains("It works!"),
+            "{arguments:?}: {said}"
+        );
+    }
+    assert!(!world.path(".netrc").exists(), "the key is kept for no such address");
 }
 
 #[test]

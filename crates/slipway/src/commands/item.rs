@@ -196,9 +196,12 @@ pub(crate) async fn find(context: &Context, id: &str) -> Result<Item> {
     item.ok_or_else(|| Error::not_found(format!("there is no item `{id}`, or you may not see it")))
 }
 
-/// The word for an item's state.
+/// The word for an item's state. Servers without additions leave it to us, and do not tell whether an
+/// agent serves the queue.
 pub(crate) fn label(item: &Item) -> String {
-    item.label.clone().unwrap_or_else(|| item.state.clone())
+    let known = ItemState::ALL.into_iter().find(|state| state.as_str() == item.state);
+    let word = || known.map_or(item.state.as_str(), |state| state.label(true)).to_owned();
+    item.label.clone().unwrap_or_else(word)
 }
 
 async fn list(args: ListArgs, context: &Context) -> Result<()> {

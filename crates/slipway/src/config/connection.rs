@@ -1,6 +1,7 @@
 //! Which server to talk to, and with which key.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use clap::Args;
 use slipway_client::{Client, ClientOptions, Retry};
@@ -8,9 +9,13 @@ use slipway_client::{Client, ClientOptions, Retry};
 use super::files::{Files, read_or_empty};
 use super::{netrc, settings};
 use crate::exit::{Error, Result};
+use crate::output;
 
 /// How long a command goes on trying to reach a server.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// After how long it says that it waits.
+const MENTION: Duration = Duration::from_secs(2);
 
 /// Flags of every command that talks to a server.
 #[derive(Debug, Clone, Default, Args)]
@@ -102,7 +107,17 @@ pub(crate) fn client(base_url: String, api_key: Option<String>) -> Result<Client
         username: std::env::var("WANDB_USERNAME").ok().filter(|name| !name.is_empty()),
         ..ClientOptions::new(base_url, api_key)
     };
-    Ok(Client::new(options)?.with_retry(Retry::For(PATIENCE)))
+    let client = Client::new(options)?.with_retry(Retry::For(PATIENCE));
+    let server = client.base_url().to_owned();
+    Ok(client.on_wait(MENTION, move |error| output::note(waiting(&server, error))))
+}
+
+/// What to say while a server does not answer.
+fn waiting(server: &str, error: Option<&slipway_client::Error>) -> String {
+    match error {
+        Some(error) => format!("{error}; trying again for {} s", PATIENCE.as_secs()),
+        None => format!("waiting for {server}, which has not answered yet"),
+    }
 }
 
 /// An address as settings files keep it: without a slash at the end.
