@@ -43,27 +43,47 @@ impl From<JsonError> for ConfigError {
 /// Says where the text is neither JSON nor YAML, repeats a key, is indented with tabs, is not a
 /// map, or exceeds a limit.
 pub fn parse_config(text: &str) -> Result<Value, ConfigError> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    if let Some(error) = json::too_long(text) {
-        return Err(error.into());
-    }
-    let start = text.trim_start();
-    let value = if start.is_empty() {
-        Value::Null
-    } else if start.starts_with(['{', '[']) {
-        parse_braces(text)?
-    } else {
-        parse_yaml(text)?
-    };
-    match value {
+    match parse(text)? {
         Value::Null => Ok(Value::Object(Map::new())),
-        Value::Object(_) => Ok(value),
+        Value::Object(map) => Ok(Value::Object(map)),
         other => Err(ConfigError {
             line: 1,
             column: 1,
             message: format!("a configuration is a map of keys to values, not {}", json::kind(&other)),
             hint: Some("write `key: value` lines, or a JSON object".to_owned()),
         }),
+    }
+}
+
+/// Reads one map as [`parse_config`] does, or a list of them.
+///
+/// # Errors
+/// Those of [`parse_config`].
+pub fn parse_configs(text: &str) -> Result<Vec<Value>, ConfigError> {
+    match parse(text)? {
+        Value::Array(list) if list.iter().all(Value::is_object) => Ok(list),
+        Value::Array(_) => Err(ConfigError {
+            line: 1,
+            column: 1,
+            message: "a list holds something else than maps of keys to values".to_owned(),
+            hint: None,
+        }),
+        _ => Ok(vec![parse_config(text)?]),
+    }
+}
+
+fn parse(text: &str) -> Result<Value, ConfigError> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if let Some(error) = json::too_long(text) {
+        return Err(error.into());
+    }
+    let start = text.trim_start();
+    if start.is_empty() {
+        Ok(Value::Null)
+    } else if start.starts_with(['{', '[']) {
+        parse_braces(text)
+    } else {
+        parse_yaml(text)
     }
 }
 

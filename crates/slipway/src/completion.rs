@@ -42,10 +42,8 @@ pub(crate) fn items() -> ArgValueCompleter {
         let mut found = Vec::new();
         for queue in context.client.queues(None).await? {
             let entity = queue.entity_name.unwrap_or_default();
-            let items = context
-                .client
-                .items(&entity, QUEUE_PROJECT, &queue.name, &filter)
-                .await?;
+            let project = queue.project_name.as_deref().unwrap_or(QUEUE_PROJECT);
+            let items = context.client.items(&entity, project, &queue.name, &filter).await?;
             found.extend(items.into_iter().map(|item| {
                 let help = format!("{} in {entity}/{}", item.label.unwrap_or(item.state), queue.name);
                 (item.id, Some(help))

@@ -92,6 +92,15 @@ impl Error {
         self
     }
 
+    /// Says last what had taken effect before. The command failed then whatever the reason is: its other
+    /// codes say that nothing was changed.
+    #[must_use]
+    pub(crate) fn after(mut self, done: &str) -> Self {
+        self.message = format!("{}; {done}", self.message);
+        self.exit = Exit::Failure as u8;
+        self
+    }
+
     /// The process's exit code.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.exit)

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use slipway_model::config::{parse_config, resource_args, stored_config};
+use slipway_model::config::{parse_configs, resource_args, stored_config};
 use slipway_model::names::nearest;
 use slipway_model::queue::{QUEUE_PROJECT, Resource};
 use slipway_wire::queue::{Queue, UpsertQueue};
@@ -66,12 +66,12 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Reads documents from YAML, separated by `---`, or from one JSON object. `place`: where the text
-/// is from.
+/// Reads documents: in YAML separated by `---`, or a list of them, which is also what a JSON file with
+/// several holds. `place`: where the text is from.
 pub(crate) fn read(text: &str, place: &str) -> Result<Vec<QueueDocument>> {
     let mut documents = Vec::new();
     for (line, part) in parts(text) {
-        let value = parse_config(&part).map_err(|error| {
+        let values = parse_configs(&part).map_err(|error| {
             let failure = Error::usage(format!(
                 "{place}: line {}, column {}: {}",
                 line + error.line,
@@ -83,8 +83,18 @@ pub(crate) fn read(text: &str, place: &str) -> Result<Vec<QueueDocument>> {
                 None => failure,
             }
         })?;
-        documents
-            .push(read_one(value).map_err(|error| error.context(format!("{place}, document at line {}", line + 1)))?);
+        let several = values.len() > 1;
+        for (index, value) in values.into_iter().enumerate() {
+            let document = read_one(value).map_err(|error| {
+                let entry = if several {
+                    format!(", entry {}", index + 1)
+                } else {
+                    String::new()
+                };
+                error.context(format!("{place}, document at line {}{entry}", line + 1))
+            });
+            documents.push(document?);
+        }
     }
     if documents.is_empty() {
         return Err(Error::usage(format!("{place} holds no queue")));
@@ -256,9 +266,10 @@ fn policy(value: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{QueueDocument, read, write};
+    use super::{KEYS, QueueDocument, read, write};
     use serde_json::json;
     use slipway_wire::queue::Queue;
+    use std::collections::BTreeSet;
 
     fn full() -> Queue {
         serde_json::from_value(json!({
@@ -289,7 +300,22 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(inputs(&again), inputs(&documents), "{text}");
+        for json in [
+            serde_json::to_string(&documents).unwrap(),
+            serde_json::to_string_pretty(&documents).unwrap(),
+        ] {
+            assert_eq!(inputs(&read(&json, "text").unwrap()), inputs(&documents), "{json}");
+        }
         assert!(!text.contains("paused") && !text.contains("run_key_scopes"), "{text}");
+    }
+
+    #[test]
+    fn the_known_keys_are_those_that_a_document_can_have() {
+        let mut document = QueueDocument::of(&full());
+        document.project = Some("p".to_owned());
+        let written = serde_json::to_value(&document).unwrap();
+        let keys: BTreeSet<&str> = written.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, KEYS.into());
     }
 
     #[test]
@@ -366,6 +392,13 @@ mod tests {
             ("name: a\n\tresource: b\n", "line 2", None),
             ("resource: kubernetes\n", "missing field `name`", None),
             ("# nothing\n", "holds no queue", None),
+            ("[]", "holds no queue", None),
+            ("[1]", "a list holds something else", None),
+            (
+                r#"[{"name": "a", "resource": "kubernetes"}, {"name": "b", "resource": "moon"}]"#,
+                "document at line 1, entry 2: resource `moon`",
+                None,
+            ),
         ] {
             let error = read(text, "q.yaml").unwrap_err();
             assert!(error.to_string().contains(reason), "{text:?}: {error}");

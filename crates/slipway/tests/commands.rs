@@ -326,3 +326,111 @@ fn login_takes_the_flags_of_the_official_client() {
     let settings = fs::read_to_string(world.path(".config/wandb/settings")).unwrap();
     assert!(settings.contains("base_url = https://api.wandb.ai"), "{settings}");
 }
+
+#[test]
+fn queues_of_other_projects_are_found_and_told_apart() {
+    let world = World::with_server();
+    let document =
+        |project: &str, name: &str| format!("{{name: {name}, project: {project}, resource: local-container}}\n");
+    let documents = [
+        document("vision", "gpu"),
+        document("vision", "cpu"),
+        document("speech", "cpu"),
+    ];
+    fs::write(world.path("queues.yaml"), documents.join("---\n")).unwrap();
+    world.json(&["queue", "apply", "-f", "queues.yaml"]);
+
+    let shown = world.json(&["queue", "show", "gpu"]);
+    assert_eq!(shown["projectName"], "vision");
+    assert!(stdout(&world.run(&["queue", "show", "gpu"])).contains("vision"));
+    world.json(&["queue", "update", "gpu", "--option", "memory=1g"]);
+    world.json(&[
+        "launch",
+        "-d",
+        "image:1",
+        "-p",
+        "p",
+        "-q",
+        "gpu",
+        "--project-queue",
+        "vision",
+    ]);
+    let items = world.json(&["item", "list", "--queue", "gpu"]);
+    assert_eq!(items.as_array().unwrap().len(), 1, "{items}");
+
+    let exported = world.json(&["queue", "export"]);
+    assert_eq!(exported.as_array().unwrap().len(), 3, "{exported}");
+    assert_eq!(
+        world.json(&["queue", "export", "gpu"])[0]["config"],
+        json!({"memory": "1g"})
+    );
+    // What is exported in either form makes the same queues.
+    for (file, format) in [("exported.json", "json"), ("exported.yaml", "table")] {
+        let exported = world.run(&["queue", "export", "--output", format]);
+        fs::write(world.path(file), &exported.stdout).unwrap();
+        let applied = world.json(&["queue", "apply", "-f", file]);
+        let results: Vec<&Value> = applied
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|queue| &queue["result"])
+            .collect();
+        assert_eq!(results, ["unchanged"; 3], "{file}");
+    }
+
+    let either = world.run(&["queue", "delete", "cpu", "--yes"]);
+    assert_eq!(either.status.code(), Some(2), "{}", stderr(&either));
+    assert!(stderr(&either).contains("--project-queue"), "{}", stderr(&either));
+    world.json(&["queue", "delete", "cpu", "--project-queue", "speech", "--yes"]);
+    world.json(&["queue", "delete", "cpu", "--yes"]);
+    let absent = world.run(&["queue", "show", "gpu", "--project-queue", "speech"]);
+    assert_eq!(absent.status.code(), Some(3), "{}", stderr(&absent));
+    assert!(
+        stderr(&absent).contains("in project `speech` of `admin`"),
+        "{}",
+        stderr(&absent)
+    );
+}
+
+#[test]
+fn documents_applied_before_one_that_is_refused_are_told() {
+    let world = World::with_server();
+    let refused = "{name: .., resource: local-container}\n";
+    let good = |name: &str| format!("{{name: {name}, resource: local-container}}\n");
+    let apply = |documents: &[&str], flags: &[&str]| {
+        fs::write(world.path("queues.yaml"), documents.join("---\n")).unwrap();
+        world.run(&[&["queue", "apply", "-f", "queues.yaml"], flags].concat())
+    };
+    let first = apply(&[refused, &good("one")], &[]);
+    assert_eq!(first.status.code(), Some(2), "{}", stderr(&first));
+    assert!(
+        stderr(&first).contains("`..` is no name for a queue"),
+        "{}",
+        stderr(&first)
+    );
+    assert_eq!(
+        (stdout(&first).as_str(), world.json(&["queue", "list"])),
+        ("", json!([]))
+    );
+
+    let documents = [&good("one"), refused, &good("two")];
+    let partly = apply(&documents, &["--output", "json"]);
+    assert_eq!(partly.status.code(), Some(1), "{}", stderr(&partly));
+    let told: Value = serde_json::from_slice(&partly.stdout).unwrap();
+    assert_eq!(
+        told,
+        json!([{"name": "one", "entityName": "admin", "result": "created"}])
+    );
+    let error: Value = serde_json::from_str(stderr(&partly).trim()).unwrap();
+    let text = error["error"].as_str().unwrap();
+    assert!(
+        text.starts_with("admin/..: ")
+            && text.ends_with("the 1 made or changed before it stay so; 1 after it were not tried"),
+        "{text}"
+    );
+    let names = world.json(&["queue", "list"]);
+    assert_eq!(names.as_array().unwrap().len(), 1, "{names}");
+
+    let again = apply(&documents, &[]);
+    assert_eq!(again.status.code(), Some(2), "nothing was changed: {}", stderr(&again));
+}

@@ -217,7 +217,9 @@ async fn list(args: ListArgs, context: &Context) -> Result<()> {
     let (place, mut items) = match &args.queue {
         Some(queue) => {
             let entity = context.entity(&args.entity).await?;
-            let items = context.client.items(&entity, QUEUE_PROJECT, queue, &filter).await?;
+            let found = super::queue::find(context, &entity, None, queue).await?;
+            let project = found.project_name.as_deref().unwrap_or(QUEUE_PROJECT);
+            let items = context.client.items(&entity, project, queue, &filter).await?;
             (format!("queue {entity}/{queue} has"), items)
         }
         None => (

@@ -10,7 +10,7 @@ use slipway_wire::queue::Queue;
 
 use super::queue_options::{self, OptionsArgs};
 use crate::completion;
-use crate::context::{Context, EntityArgs, GlobalArgs, now};
+use crate::context::{Context, EntityArgs, GlobalArgs, non_empty, now};
 use crate::exit::{Error, Result};
 use crate::input;
 use crate::job::options;
@@ -86,7 +86,25 @@ pub(crate) struct NameArgs {
     #[arg(add = completion::queues())]
     name: String,
     #[command(flatten)]
+    place: PlaceArgs,
+}
+
+/// Where a queue is.
+#[derive(Debug, Args)]
+pub(crate) struct PlaceArgs {
+    #[command(flatten)]
     entity: EntityArgs,
+    /// The queue's project [default: model-registry, else the one that has such a queue]
+    #[arg(long, value_name = "PROJECT")]
+    project_queue: Option<String>,
+}
+
+impl PlaceArgs {
+    /// A queue there, which must exist.
+    async fn find(&self, context: &Context, name: &str) -> Result<Queue> {
+        let entity = context.entity(&self.entity).await?;
+        find(context, &entity, non_empty(self.project_queue.as_deref()), name).await
+    }
 }
 
 /// Flags of `slipway queue list`.
@@ -148,7 +166,7 @@ pub(crate) struct UpdateArgs {
     #[arg(add = completion::queues())]
     name: String,
     #[command(flatten)]
-    entity: EntityArgs,
+    place: PlaceArgs,
     /// Where its jobs run
     #[arg(long, short, value_name = "RESOURCE")]
     resource: Option<String>,
@@ -166,7 +184,7 @@ pub(crate) struct DeleteArgs {
     #[arg(add = completion::queues())]
     name: String,
     #[command(flatten)]
-    entity: EntityArgs,
+    place: PlaceArgs,
     /// Do not ask
     #[arg(long, short)]
     yes: bool,
@@ -193,6 +211,9 @@ pub(crate) struct ExportArgs {
     names: Vec<String>,
     #[command(flatten)]
     entity: EntityArgs,
+    /// The queues' project [default: model-registry, else the one that has such a queue]
+    #[arg(long, value_name = "PROJECT")]
+    project_queue: Option<String>,
 }
 
 /// Runs a subcommand.
@@ -215,14 +236,40 @@ pub(crate) async fn run(
     }
 }
 
-/// A queue that must exist.
-pub(crate) async fn find(context: &Context, entity: &str, name: &str) -> Result<Queue> {
-    context.client.queue(entity, QUEUE_PROJECT, name).await?.ok_or_else(|| {
+/// A queue that must exist. Without a project it is that of the usual one, or else the only one of its
+/// name.
+pub(crate) async fn find(context: &Context, entity: &str, project: Option<&str>, name: &str) -> Result<Queue> {
+    let missing = || {
+        let place = project.map_or_else(String::new, |project| format!(" in project `{project}` of"));
+        let place = if place.is_empty() { " in" } else { &place };
         Error::not_found(format!(
-            "there is no queue `{name}` in `{entity}`, or you may not see it"
+            "there is no queue `{name}`{place} `{entity}`, or you may not see it"
         ))
         .with_hint("`slipway queue list` shows the queues that you may see")
-    })
+    };
+    let client = &context.client;
+    if let Some(queue) = client.queue(entity, project.unwrap_or(QUEUE_PROJECT), name).await? {
+        return Ok(queue);
+    }
+    if project.is_some() || !client.has_additions().await? {
+        return Err(missing());
+    }
+    let elsewhere = match client.queues(Some(entity)).await {
+        Ok(queues) => queues,
+        Err(slipway_client::Error::NotFound(_) | slipway_client::Error::Forbidden(_)) => return Err(missing()),
+        Err(error) => return Err(error.into()),
+    };
+    let named = elsewhere.into_iter().filter(|queue| queue.name == name);
+    let projects: Vec<String> = named.filter_map(|queue| queue.project_name).collect();
+    match &projects[..] {
+        [] => Err(missing()),
+        [project] => client.queue(entity, project, name).await?.ok_or_else(missing),
+        several => Err(Error::usage(format!(
+            "projects {} of `{entity}` each have a queue `{name}`",
+            several.join(", ")
+        ))
+        .with_hint("name one with `--project-queue`")),
+    }
 }
 
 async fn create(args: CreateArgs, context: &Context) -> Result<()> {
@@ -247,15 +294,24 @@ async fn create(args: CreateArgs, context: &Context) -> Result<()> {
 }
 
 async fn update(args: UpdateArgs, context: &Context) -> Result<()> {
-    let entity = context.entity(&args.entity).await?;
-    let mut document = QueueDocument::of(&find(context, &entity, &args.name).await?);
+    let queue = args.place.find(context, &args.name).await?;
+    let mut document = QueueDocument::of(&queue);
     if let Some(resource) = args.resource {
         document.resource = resource;
     }
     if args.no_links {
         document.external_links.clear();
     }
+    let entity = owner(&queue, &args.place, context).await?;
     store(with_settings(document, args.settings)?, &entity, context).await
+}
+
+/// The entity of a queue; servers without additions do not tell it.
+async fn owner(queue: &Queue, place: &PlaceArgs, context: &Context) -> Result<String> {
+    match &queue.entity_name {
+        Some(entity) => Ok(entity.clone()),
+        None => context.entity(&place.entity).await,
+    }
 }
 
 fn with_settings(mut document: QueueDocument, settings: SettingArgs) -> Result<QueueDocument> {
@@ -309,7 +365,8 @@ async fn store(document: QueueDocument, entity: &str, context: &Context) -> Resu
         output::warn(doubt);
     }
     let entity = document.entity.as_deref().unwrap_or(entity);
-    let queue = find(context, entity, &document.name).await?;
+    let project = document.project.as_deref().unwrap_or(QUEUE_PROJECT);
+    let queue = find(context, entity, Some(project), &document.name).await?;
     context.print(&queue, |queue| describe(queue, context))
 }
 
@@ -353,8 +410,7 @@ fn state(queue: &Queue) -> String {
 }
 
 async fn show(args: NameArgs, context: &Context) -> Result<()> {
-    let entity = context.entity(&args.entity).await?;
-    let queue = find(context, &entity, &args.name).await?;
+    let queue = args.place.find(context, &args.name).await?;
     context.print(&queue, |queue| describe(queue, context))
 }
 
@@ -381,6 +437,7 @@ fn describe(queue: &Queue, context: &Context) -> String {
     table::facts([
         ("name", Some(queue.name.clone())),
         ("entity", Some(entity.clone())),
+        ("project", document.project.clone()),
         ("resource", queue.resource.clone()),
         ("state", Some(state(queue))),
         (
@@ -418,8 +475,8 @@ fn describe(queue: &Queue, context: &Context) -> String {
 }
 
 async fn delete(args: DeleteArgs, context: &Context) -> Result<()> {
-    let entity = context.entity(&args.entity).await?;
-    let queue = find(context, &entity, &args.name).await?;
+    let queue = args.place.find(context, &args.name).await?;
+    let entity = owner(&queue, &args.place, context).await?;
     let waiting = queue.counts.as_ref().map_or(0, |counts| counts.pending);
     if !args.yes {
         confirm(&format!(
@@ -452,8 +509,8 @@ fn confirm(question: &str) -> Result<()> {
 }
 
 async fn pause(args: NameArgs, context: &Context, paused: bool) -> Result<()> {
-    let entity = context.entity(&args.entity).await?;
-    let queue = find(context, &entity, &args.name).await?;
+    let queue = args.place.find(context, &args.name).await?;
+    let entity = owner(&queue, &args.place, context).await?;
     let queue = context.client.pause_queue(&queue.id, paused).await?;
     let done = if paused { "paused" } else { "resumed" };
     context.print(&queue, |queue| format!("{done} {entity}/{}", queue.name))
@@ -476,32 +533,58 @@ async fn apply(args: ApplyArgs, context: &Context) -> Result<()> {
         documents.extend(queue_document::read(&input::text(file)?, file)?);
     }
     let mut applied = Vec::new();
-    for document in documents {
-        let input = document.upsert(&entity)?;
-        let place = format!("{}/{}", input.entity_name, input.queue_name);
-        let old = context
-            .client
-            .queue(&input.entity_name, &input.project_name, &input.queue_name)
-            .await?;
-        let result = match &old {
-            None => "created",
-            Some(old) if queue_document::same(&QueueDocument::of(old).upsert(&entity)?, &input) => "unchanged",
-            Some(_) => "updated",
-        };
-        if !args.dry_run && result != "unchanged" {
-            let upserted = context.client.upsert_queue(&input).await;
-            let upserted = upserted.map_err(|error| Error::from(error).context(&place))?;
-            for doubt in &upserted.config_schema_validation_errors {
-                output::warn(format!("{place}: {doubt}"));
+    for document in &documents {
+        match apply_one(document, &entity, args.dry_run, context).await {
+            Ok(result) => applied.push(result),
+            Err(error) => {
+                let changed = applied.iter().filter(|queue| queue.result != UNCHANGED).count();
+                if args.dry_run || changed == 0 {
+                    return Err(error);
+                }
+                // What has taken effect is told as it would have been without the refusal.
+                tell_applied(&applied, &args, context)?;
+                let left = documents.len() - applied.len() - 1;
+                return Err(error.after(&format!(
+                    "the {changed} made or changed before it stay so; {left} after it were not tried"
+                )));
             }
         }
-        applied.push(Applied {
-            name: input.queue_name,
-            entity: input.entity_name,
-            result,
-        });
     }
-    context.print(&applied, |applied| {
+    tell_applied(&applied, &args, context)
+}
+
+/// What is said of a queue that is as its document says already.
+const UNCHANGED: &str = "unchanged";
+
+async fn apply_one(document: &QueueDocument, entity: &str, dry_run: bool, context: &Context) -> Result<Applied> {
+    let input = document.upsert(entity)?;
+    let place = format!("{}/{}", input.entity_name, input.queue_name);
+    let refused = |error: slipway_client::Error| Error::from(error).context(&place);
+    let old = context
+        .client
+        .queue(&input.entity_name, &input.project_name, &input.queue_name)
+        .await
+        .map_err(refused)?;
+    let result = match &old {
+        None => "created",
+        Some(old) if queue_document::same(&QueueDocument::of(old).upsert(entity)?, &input) => UNCHANGED,
+        Some(_) => "updated",
+    };
+    if !dry_run && result != UNCHANGED {
+        let upserted = context.client.upsert_queue(&input).await.map_err(refused)?;
+        for doubt in &upserted.config_schema_validation_errors {
+            output::warn(format!("{place}: {doubt}"));
+        }
+    }
+    Ok(Applied {
+        name: input.queue_name,
+        entity: input.entity_name,
+        result,
+    })
+}
+
+fn tell_applied(applied: &Vec<Applied>, args: &ApplyArgs, context: &Context) -> Result<()> {
+    context.print(applied, |applied| {
         let would = if args.dry_run { "would be " } else { "" };
         let lines = applied
             .iter()
@@ -512,18 +595,44 @@ async fn apply(args: ApplyArgs, context: &Context) -> Result<()> {
 
 async fn export(args: ExportArgs, context: &Context) -> Result<()> {
     let entity = context.entity(&args.entity).await?;
-    let names = if args.names.is_empty() {
-        let queues = context.client.queues(Some(&entity)).await?;
-        queues.into_iter().map(|queue| queue.name).collect()
-    } else {
-        args.names
-    };
+    let project = non_empty(args.project_queue.as_deref());
     let mut documents = Vec::new();
-    for name in names {
-        documents.push(QueueDocument::of(&find(context, &entity, &name).await?));
+    if args.names.is_empty() {
+        for listed in context.client.queues(Some(&entity)).await? {
+            let of = listed.project_name.as_deref().unwrap_or(QUEUE_PROJECT);
+            if project.is_none_or(|project| project == of) {
+                let queue = find(context, &entity, Some(of), &listed.name).await?;
+                documents.push(QueueDocument::of(&queue));
+            }
+        }
+    }
+    for name in &args.names {
+        documents.push(QueueDocument::of(&find(context, &entity, project, name).await?));
     }
     match context.format {
         Format::Json => output::json(&documents),
         Format::Table => output::raw(&queue_document::write(&documents)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::with_policy;
+    use slipway_model::queue::QueuePolicy;
+
+    #[test]
+    fn the_help_names_every_key_of_a_policy_and_no_other() {
+        let policy = serde_json::to_value(QueuePolicy::default()).unwrap();
+        let mut keys: Vec<&str> = policy.as_object().unwrap().keys().map(String::as_str).collect();
+        let help = with_policy("");
+        let mut named: Vec<&str> = help
+            .lines()
+            .filter_map(|line| line.strip_prefix("  ")?.split_once("  "))
+            .map(|(key, _)| key)
+            .filter(|key| !key.is_empty())
+            .collect();
+        keys.sort_unstable();
+        named.sort_unstable();
+        assert_eq!(named, keys, "{help}");
     }
 }
