@@ -256,13 +256,20 @@ def test_two_jobs_share_a_cache(client: Client, queue_name: str, start_agent: St
         docker.run("volume", "rm", volume)
 
 
-def test_no_line_is_lost_while_the_engine_rotates_its_log(client: Client, queue_name: str, start_agent: StartAgent) -> None:
-    config = {"log-driver": "json-file", "log-opt": ["max-size=20k", "max-file=3"]}
+def test_no_line_is_lost_while_the_engine_rotates_its_log(
+    client: Client, queue_name: str, start_agent: StartAgent, tmp_path: Path
+) -> None:
+    read = tmp_path / "read"
+    read.mkdir()
+    config = {"log-driver": "json-file", "log-opt": ["max-size=20k", "max-file=3"], "volume": f"{read}:/read"}
     queues.create(client.user, queue_name, resource="local-container", config=config)
     start_agent(queue_name)
-    # Some 200 KiB of log, with pauses in which whoever follows it comes along.
-    script = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo line $i; [ $((i % 50)) -ne 0 ] || usleep 100000; done"
+    # Some 200 KiB of log. The engine throws away what nobody has read in time: every 8 KiB are read first.
+    script = "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); echo line $i; [ $((i % 100)) -ne 0 ] || until [ -e /read/$i ]; do usleep 20000; done; done"
     item = push(client.user, queue_name, shell(script))
+    for number in range(100, 2001, 100):
+        wait_for(lambda number=number: f"line {number}\n" in output(client.user, item), f"line {number}")
+        (read / str(number)).touch()
     failed(client.user, item, "no-run")
     # Engines of before 2023 tell some lines twice when they rotate, by `docker logs` as well; none may be missing.
     told = output(client.user, item).splitlines()
