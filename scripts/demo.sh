@@ -51,7 +51,7 @@ SLIPWAY_ADMIN_USER=demo SLIPWAY_ADMIN_API_KEY="$key" \
   setsid slipway server --data-dir "$demo/data" --listen "127.0.0.1:$port" >"$demo/server.log" 2>&1 8>&- </dev/null &
 server=$!
 answers() { kill -0 "$server" && "$venv/bin/python" -c "import urllib.request; urllib.request.urlopen('$url/readyz', timeout=2)"; }
-wait_until 30 answers || { tail -20 "$demo/server.log" >&2; die "the server does not answer"; }
+wait_until 60 answers || { tail -20 "$demo/server.log" >&2; die "the server does not answer"; }
 
 say "creating queue 'demo' for local processes"
 slipway queue create demo --resource local-process
@@ -67,7 +67,7 @@ say "starting a launch agent (log: .cache/demo/agent.log)"
 setsid slipway launch-agent --config "$demo/launch-config.yaml" --state-dir "$demo/agent" >"$demo/agent.log" 2>&1 8>&- </dev/null &
 agent=$!
 active() { slipway queue show demo --output json | "$venv/bin/python" -c 'import json, sys; sys.exit(not json.load(sys.stdin)["active"])'; }
-wait_until 30 active || { tail -20 "$demo/agent.log" >&2; die "the agent does not come up"; }
+wait_until 60 active || { tail -20 "$demo/agent.log" >&2; die "the agent does not come up"; }
 
 say "making a job of demo/train.py"
 slipway job create code demo --project digits --name train --entry-point "python train.py"

@@ -131,7 +131,7 @@ class ContainerWorld(World):
             return self.containers() + [str(path) for path in records.glob("*/")]
 
         try:
-            wait_for(lambda: not left(), "the containers to be removed", 60, every=0.5)
+            wait_for(lambda: not left(), "the containers to be removed", 180, every=0.5)
         except TimeoutError:
             account.wrong += [f"{what} was left behind" for what in left()]
         return account

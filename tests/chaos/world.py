@@ -213,7 +213,7 @@ class World:
 
     # --- accounting -------------------------------------------------------------------------------
 
-    def settle(self, seconds: float = 180, for_answers: bool = True) -> None:
+    def settle(self, seconds: float = 300, for_answers: bool = True) -> None:
         """Waits until every push is answered, if so asked, and every item has ended."""
         if for_answers:
             self.pushes.settle(seconds)
