@@ -28,3 +28,11 @@ pub(crate) fn page_size(first: Option<i32>, default: i32) -> Result<usize> {
         .filter(|_| first <= MAX_PAGE)
         .ok_or_else(|| ApiError::bad(format!("`first` must be between 0 and {MAX_PAGE}, not {first}")))
 }
+
+/// A cursor that no page gave.
+pub(crate) fn bad_cursor(cursor: &str) -> ApiError {
+    ApiError::bad(format!(
+        "`after` must be the endCursor of a page, not `{}`",
+        cursor.chars().take(40).collect::<String>()
+    ))
+}

@@ -8,6 +8,8 @@ use base64::engine::general_purpose::STANDARD;
 use slipway_model::queue::QUEUE_PROJECT;
 
 use super::context::RequestContext as _;
+use super::identity::User;
+use super::page::{PageInfo, bad_cursor, page_size};
 use super::scalars::DateTime;
 use super::{Entity, Project, Result};
 use crate::{ApiError, access};
@@ -37,6 +39,63 @@ impl ProjectQuery {
         entity_name: Option<String>,
     ) -> Result<Option<Project>> {
         find(ctx, name, entity_name).await
+    }
+
+    /// The projects of an entity that the caller may see, newest first; null for an entity that it does not.
+    async fn models(
+        &self,
+        ctx: &Context<'_>,
+        entity_name: Option<String>,
+        first: Option<i32>,
+        after: Option<String>,
+    ) -> Result<Option<ProjectConnection>> {
+        let principal = ctx.principal();
+        let entity = entity_name.unwrap_or_else(|| principal.default_entity().to_owned());
+        if !access::can_read_entity(principal, &entity) || ctx.store().entity(&entity).await?.is_none() {
+            return Ok(None);
+        }
+        let after: Option<i64> = match after.as_deref() {
+            None | Some("") => None,
+            Some(cursor) => Some(cursor.parse().map_err(|_| bad_cursor(cursor))?),
+        };
+        let size = page_size(first, 50)?;
+        let rows = ctx.store().projects(&entity).await?.into_iter();
+        // Newer ones have higher numbers.
+        let rows: Vec<_> = rows.filter(|row| after.is_none_or(|after| row.id < after)).collect();
+        Ok(Some(ProjectConnection::new(rows, size)))
+    }
+}
+
+/// Projects in the form that Relay gave lists.
+#[derive(SimpleObject)]
+pub(crate) struct ProjectConnection {
+    edges: Vec<ProjectEdge>,
+    page_info: PageInfo,
+}
+
+#[derive(SimpleObject)]
+pub(crate) struct ProjectEdge {
+    node: Project,
+    cursor: String,
+}
+
+impl ProjectConnection {
+    /// The first of these rows.
+    fn new(mut rows: Vec<slipway_store::projects::Project>, size: usize) -> Self {
+        let has_next_page = rows.len() > size;
+        rows.truncate(size);
+        let edges: Vec<ProjectEdge> = rows
+            .into_iter()
+            .map(|row| ProjectEdge {
+                cursor: row.id.to_string(),
+                node: Project::new(row),
+            })
+            .collect();
+        let page_info = PageInfo {
+            end_cursor: edges.last().map(|edge| edge.cursor.clone()),
+            has_next_page,
+        };
+        Self { edges, page_info }
     }
 }
 
@@ -154,6 +213,17 @@ impl ProjectCore {
 
     async fn created_at(&self) -> DateTime {
         DateTime(self.0.created_at)
+    }
+
+    /// The user whose own entity it is in; null for a team's.
+    async fn user(&self, ctx: &Context<'_>) -> Result<Option<User>> {
+        let user = ctx.store().user(&self.0.entity).await?;
+        Ok(user.filter(|user| user.service_of.is_none()).map(User))
+    }
+
+    /// A mark that only the vendor sets.
+    async fn is_benchmark(&self) -> bool {
+        false
     }
 
     /// Sweeps are not kept by this server: always null, which clients take for an unknown sweep.

@@ -301,3 +301,50 @@ async fn japanese_readers_get_their_words() {
     let html = text(&server.send(request.body(Body::empty()).unwrap()).await);
     assert!(html.contains("<html lang=\"ja\"") && html.contains("実行中"), "{html}");
 }
+
+#[tokio::test]
+async fn projects_are_listed_for_those_who_see_their_entity() {
+    let server = TestServer::new().await;
+    let (alice, bob) = (server.user("alice").await, server.user("bob").await);
+    for project in ["one", "two", "three"] {
+        let run = json!({"name": "r", "project": project});
+        server.official(&alice, "UpsertBucket", run).await.data();
+    }
+    // As the official client asks.
+    let query = "query GetProjects($entity: String, $cursor: String, $perPage: Int = 50) { models(entityName: $entity, \
+                 after: $cursor, first: $perPage) { pageInfo { __typename endCursor hasNextPage } edges { node { \
+                 __typename id name entityName createdAt isBenchmark user { id username apiKeys { edges { node { id } } } \
+                 } } } } }";
+    let list = async |key: &str, variables: serde_json::Value| {
+        let answer = server.graphql(key, query, variables).await.data();
+        answer["models"].clone()
+    };
+    let names = |models: &serde_json::Value| -> Vec<String> {
+        let edges = models["edges"].as_array().unwrap();
+        edges
+            .iter()
+            .map(|edge| edge["node"]["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let all = list(&alice, json!({"entity": "alice"})).await;
+    assert_eq!(names(&all), ["three", "two", "one"]);
+    assert_eq!(all["edges"][0]["node"]["user"]["username"], "alice");
+    let first = list(&alice, json!({"entity": "alice", "perPage": 2})).await;
+    assert_eq!(
+        (names(&first).len(), &first["pageInfo"]["hasNextPage"]),
+        (2, &json!(true))
+    );
+    let cursor = &first["pageInfo"]["endCursor"];
+    let rest = list(&alice, json!({"entity": "alice", "perPage": 2, "cursor": cursor})).await;
+    assert_eq!(
+        (names(&rest), &rest["pageInfo"]["hasNextPage"]),
+        (vec!["one".to_owned()], &json!(false))
+    );
+    assert_eq!(list(&bob, json!({"entity": "alice"})).await, json!(null));
+    assert_eq!(list(&bob, json!({"entity": "nobody"})).await, json!(null));
+    let (status, _, text) = server
+        .graphql(&alice, query, json!({"entity": "alice", "cursor": "x"}))
+        .await
+        .error();
+    assert_eq!(status, 400, "{text}");
+}

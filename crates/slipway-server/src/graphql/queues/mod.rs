@@ -18,7 +18,7 @@ use super::Result;
 use super::agents::LaunchAgent;
 use super::context::RequestContext as _;
 use super::items::{RunQueueItem, RunQueueItemConnection};
-use super::page::page_size;
+use super::page::{bad_cursor, page_size};
 use super::scalars::{DateTime, Json, JsonString};
 use crate::{ApiError, access};
 
@@ -354,13 +354,6 @@ impl RunQueue {
         let page = ctx.store().items(filter, after, page_size(first, 100)?).await?;
         Ok(RunQueueItemConnection::listed(page))
     }
-}
-
-fn bad_cursor(cursor: &str) -> ApiError {
-    ApiError::bad(format!(
-        "`after` must be the endCursor of a page, not `{}`",
-        cursor.chars().take(40).collect::<String>()
-    ))
 }
 
 fn read_state(word: &str) -> Result<ItemState> {
