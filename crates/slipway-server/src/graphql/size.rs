@@ -2,10 +2,10 @@
 //!
 //! Pure. The parser recurses at every bracket, and validation walks into a fragment each time that it
 //! is spread, so a short text could exhaust a thread's stack, which ends the process, or keep a core
-//! busy for years. Both are counted here first, in time linear in the text. What is allowed below
-//! these bounds the schema's own limits on depth and complexity say.
+//! busy for years. Both are counted here first, in time linear in the text, and then how often one field is
+//! asked for. What is allowed below these bounds the schema's own limits on depth and complexity say.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use async_graphql::Name;
 use async_graphql::parser::types::{ExecutableDocument, Selection, SelectionSet};
@@ -21,6 +21,10 @@ const MAX_ENDLESS: usize = 16;
 
 /// How many selections a document may have, fragments expanded.
 const MAX_SELECTIONS: usize = 20_000;
+
+/// How often an operation may ask again for what it asks for beside it, under other names. Complexity
+/// counts fields; one that lists a thousand rows costs more than all others together.
+const MAX_REPEATS: usize = 30;
 
 /// Refuses a text that nests too deep to be parsed.
 ///
@@ -62,7 +66,41 @@ pub(super) fn check_document(document: &ExecutableDocument) -> Result<()> {
             "the document selects more than {MAX_SELECTIONS} fields, fragments expanded; send several smaller ones"
         )));
     }
+    for (_, operation) in document.operations.iter() {
+        if repeats(document, &operation.node.selection_set.node) > MAX_REPEATS {
+            return Err(ApiError::bad(format!(
+                "the document asks more than {MAX_REPEATS} times again for a field that it asks for already, under \
+                 other names; send several smaller ones"
+            )));
+        }
+    }
     Ok(())
+}
+
+/// How often fields that have arguments or fields of their own are selected beside themselves. For
+/// documents whose size was checked: fragments are expanded.
+fn repeats(document: &ExecutableDocument, set: &SelectionSet) -> usize {
+    let (mut seen, mut found) = (HashSet::new(), 0);
+    let mut level = vec![set];
+    while let Some(set) = level.pop() {
+        for selection in &set.items {
+            match &selection.node {
+                Selection::Field(field) => {
+                    let field = &field.node;
+                    let below = &field.selection_set.node;
+                    let costs = !field.arguments.is_empty() || !below.items.is_empty();
+                    found += usize::from(costs && !seen.insert(&field.name.node));
+                    found += repeats(document, below);
+                }
+                Selection::InlineFragment(fragment) => level.push(&fragment.node.selection_set.node),
+                Selection::FragmentSpread(spread) => {
+                    let fragment = document.fragments.get(&spread.node.fragment_name.node);
+                    level.extend(fragment.map(|fragment| &fragment.node.selection_set.node));
+                }
+            }
+        }
+    }
+    found
 }
 
 /// The deepest nesting of brackets outside strings and comments. What is not well formed may count
@@ -233,6 +271,12 @@ mod tests {
         format!("{text} fragment f{levels} on User {{ id }}")
     }
 
+    /// A field under so many names.
+    fn aliases(count: usize, field: &str) -> String {
+        let fields: Vec<String> = (0..count).map(|number| format!("a{number}: {field}")).collect();
+        format!("{{ {} }}", fields.join(" "))
+    }
+
     #[test]
     fn what_would_keep_validation_busy_is_refused() {
         let check = |text: &str| check_document(&async_graphql::parser::parse_query(text).expect("a document"));
@@ -247,6 +291,16 @@ mod tests {
                 Some("within itself"),
             ),
             (format!("{{ {} }}", "a ".repeat(MAX_SELECTIONS)), None),
+            (aliases(MAX_REPEATS + 1, "rows(first: 1000) { id }"), None),
+            (aliases(100, "rows(first: 1000) { id }"), Some("times again")),
+            (aliases(100, "rows { id }"), Some("times again")),
+            (aliases(100, "text(first: 1000)"), Some("times again")),
+            (aliases(100, "text"), None),
+            (format!("{{ b {} }}", aliases(100, "rows { id }")), Some("times again")),
+            (
+                format!("{{ ...f ...f }} fragment f on A {}", aliases(20, "rows { id }")),
+                Some("times again"),
+            ),
             (
                 format!("{{ {} }}", "a ".repeat(MAX_SELECTIONS + 1)),
                 Some("selects more than"),
