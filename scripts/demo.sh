@@ -100,5 +100,7 @@ if [ -n "$once" ]; then
   say "the job's exit code: $code"
   exit "$code"
 fi
-say "sign in with the key in .cache/demo/admin-key; Ctrl-C ends server and agent"
+say "sign in with the key in .cache/demo/admin-key; from another terminal:"
+say "  WANDB_BASE_URL=$url WANDB_API_KEY=\$(cat '$demo/admin-key') '$repo/target/debug/slipway' item list"
+say "Ctrl-C ends server and agent"
 wait "$server"

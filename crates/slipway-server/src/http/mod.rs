@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::{self, Next};
-use axum::response::{IntoResponse as _, Response};
+use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{any, get, post};
 use axum::{Json, Router};
 use http_body_util::{BodyExt as _, LengthLimitError, Limited};
@@ -181,8 +181,22 @@ async fn ready(State(app): State<Arc<App>>) -> Response {
     }
 }
 
+/// Nothing is there; but what people end with a slash is at the same address without it.
 async fn not_found(request: Request) -> Response {
+    if let Some(address) = without_slash(request.method(), request.uri()) {
+        return Redirect::permanent(&address).into_response();
+    }
     ApiError::new(Code::NotFound, format!("nothing is at {}", request.uri().path())).into_response()
+}
+
+/// The address of a page that was asked for with a slash at its end.
+fn without_slash(method: &Method, uri: &Uri) -> Option<String> {
+    let path = uri.path().strip_suffix('/')?;
+    // Browsers take two of these for the address of another host.
+    let plain = !path.is_empty() && !path.contains("//") && !path.contains('\\') && !path.ends_with('/');
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    (reads && plain).then(|| format!("{path}{query}"))
 }
 
 async fn method_not_allowed(request: Request) -> Response {
@@ -200,7 +214,25 @@ async fn method_not_allowed(request: Request) -> Response {
 mod tests {
     use std::path::Path;
 
+    use axum::http::{Method, Uri};
     use slipway_model::queue::check_entity_name;
+
+    #[test]
+    fn a_page_with_a_slash_at_its_end_is_without_it() {
+        for (address, found) in [
+            ("/launch/", Some("/launch")),
+            ("/ada/p/?at=1&run=a", Some("/ada/p?at=1&run=a")),
+            ("/launch", None),
+            ("/", None),
+            ("//example.com/", None),
+            ("/a//", None),
+            ("/\\example.com/", None),
+        ] {
+            let uri: Uri = address.parse().expect("an address");
+            assert_eq!(super::without_slash(&Method::GET, &uri).as_deref(), found, "{address}");
+            assert_eq!(super::without_slash(&Method::POST, &uri), None, "{address}");
+        }
+    }
 
     /// The texts of the sources below a directory.
     fn sources(directory: &Path, into: &mut Vec<String>) {

@@ -148,9 +148,15 @@ fn first_steps(entity: &str, language: Language) -> Markup {
         section class="card" aria-labelledby="first-title" {
             header { h2 id="first-title" { (language.word("First steps")) } }
             ol class="steps" {
-                li { (language.word("Create a queue")) ": " code { "slipway queue create demo --entity " (shell_word(entity)) } }
+                li { (language.word("Create a queue")) ": " code { "slipway queue create demo --resource local-container --entity " (shell_word(entity)) } }
                 li { (language.word("Start an agent")) ": " code { "slipway launch-agent -q demo --entity " (shell_word(entity)) } }
-                li { (language.word("Launch a job")) ": " code { "slipway launch --queue demo --docker-image python:3.11-slim" } }
+                li {
+                    (language.word("Launch a job")) ": "
+                    code {
+                        "slipway launch --queue demo --docker-image python:3.11-slim --project demo --entity "
+                        (shell_word(entity))
+                    }
+                }
             }
         }
     }
@@ -171,6 +177,24 @@ fn no_agent_banner(queue: &Queue, waiting: i64, language: Language) -> Markup {
             }
         }
     }
+}
+
+/// A command that puts something on a queue which its target can run.
+fn launch_command(queue: &Queue) -> String {
+    let resource = queue.revision.as_ref().map(|revision| revision.resource);
+    let what = match resource {
+        Some(Resource::LocalProcess) => "--uri . --entry-point 'python main.py'",
+        _ => "--docker-image python:3.11-slim",
+    };
+    let project = match queue.project.as_str() {
+        QUEUE_PROJECT => String::new(),
+        other => format!(" --project-queue {}", shell_word(other)),
+    };
+    format!(
+        "slipway launch --queue {}{project} {what} --project demo --entity {}",
+        shell_word(&queue.name),
+        shell_word(&queue.entity)
+    )
 }
 
 pub(super) fn queue_address(queue: &Queue) -> String {
@@ -452,7 +476,7 @@ fn items_card(queue: &Queue, rows: &[&ItemRow], counts: &QueueCounts, visitor: &
             @if rows.is_empty() {
                 div class="empty" {
                     span { (language.word("Nothing was launched here yet.")) }
-                    code { "slipway launch --queue " (shell_word(&queue.name)) " …" }
+                    code { (launch_command(queue)) }
                 }
             } @else {
                 div class="scroll" {

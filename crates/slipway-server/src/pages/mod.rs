@@ -55,7 +55,9 @@ pub(crate) fn routes() -> Router<Arc<App>> {
         .route("/{entity}", get(projects::entity))
         .route("/{entity}/{project}", get(projects::project))
         .route("/{entity}/{project}/jobs", get(projects::jobs))
+        .route("/{entity}/{project}/workspace", get(projects::workspace))
         .route("/{entity}/{project}/runs/{run}", get(run::show))
+        .route("/{entity}/{project}/runs/{run}/{tab}", get(run::tab))
         .route("/{entity}/{project}/runs/{run}/stop", post(run::stop))
 }
 

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::response::Redirect;
 use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use slipway_model::Millis;
+use slipway_model::queue::QUEUE_PROJECT;
 use slipway_store::Page as Rows;
 use slipway_store::artifacts::{Artifact, Collection};
 use slipway_store::projects::Project;
@@ -122,6 +124,11 @@ pub(super) async fn project(
     Ok(Page(frame.page(&project_body(&project, &runs, &visitor))))
 }
 
+/// The address by which the official client names a project.
+pub(super) async fn workspace(OfPage(Path((entity, name))): OfPage<Path<(String, String)>>) -> Redirect {
+    Redirect::to(&address(&[&entity, &name]))
+}
+
 fn project_body(project: &Project, runs: &Rows<Run>, visitor: &Visitor) -> Markup {
     let (language, now) = (visitor.language, visitor.now);
     let summaries: Vec<Map<String, Value>> = runs
@@ -225,6 +232,7 @@ pub(super) async fn jobs(
     visitor: Visitor,
 ) -> PageResult {
     let project = find(&app, &visitor, &entity, &name).await?;
+    let queue = queue_name(&app, &entity).await?;
     let mut jobs = Vec::new();
     for collection in app.store.collections(&entity, &name, Some("job")).await? {
         let versions = app.store.versions(collection.id).await?;
@@ -240,10 +248,17 @@ pub(super) async fn jobs(
         ],
         live: Live::default(),
     };
-    Ok(Page(frame.page(&jobs_body(&project, &jobs, &visitor))))
+    Ok(Page(frame.page(&jobs_body(&project, &jobs, &queue, &visitor))))
 }
 
-fn jobs_body(project: &Project, jobs: &[(Collection, Vec<Artifact>)], visitor: &Visitor) -> Markup {
+/// A queue that the entity has; the usual name if it has none yet.
+async fn queue_name(app: &App, entity: &str) -> Result<String, ApiError> {
+    let queues = app.store.queues(entity, Some(QUEUE_PROJECT)).await?;
+    let first = queues.into_iter().next();
+    Ok(first.map_or_else(|| "default".to_owned(), |queue| queue.name))
+}
+
+fn jobs_body(project: &Project, jobs: &[(Collection, Vec<Artifact>)], queue: &str, visitor: &Visitor) -> Markup {
     let language = visitor.language;
     html! {
         div class="title" { h1 { (language.word("Jobs")) } }
@@ -267,7 +282,7 @@ fn jobs_body(project: &Project, jobs: &[(Collection, Vec<Artifact>)], visitor: &
                                 th class="wide" { "Launch" }
                             }
                         }
-                        tbody { @for (collection, versions) in jobs { (job_row(project, collection, versions, visitor)) } }
+                        tbody { @for (collection, versions) in jobs { (job_row(project, collection, versions, queue, visitor)) } }
                     }
                 }
             }
@@ -275,7 +290,13 @@ fn jobs_body(project: &Project, jobs: &[(Collection, Vec<Artifact>)], visitor: &
     }
 }
 
-fn job_row(project: &Project, collection: &Collection, versions: &[Artifact], visitor: &Visitor) -> Markup {
+fn job_row(
+    project: &Project,
+    collection: &Collection,
+    versions: &[Artifact],
+    queue: &str,
+    visitor: &Visitor,
+) -> Markup {
     let newest = versions.first();
     let aliases = newest.map(|version| version.aliases.join(", ")).unwrap_or_default();
     let job = format!("{}/{}/{}:latest", project.entity, project.name, collection.name);
@@ -286,7 +307,12 @@ fn job_row(project: &Project, collection: &Collection, versions: &[Artifact], vi
             td class="wide" {
                 (moment(newest.map_or(collection.created_at, |version| version.updated_at), visitor.now, visitor.language))
             }
-            td class="wide" { code { "slipway launch -j " (shell_word(&job)) " -q <queue>" } }
+            td class="wide" {
+                code {
+                    "slipway launch -j " (shell_word(&job)) " -q " (shell_word(queue))
+                    " -e " (shell_word(&project.entity)) " -p " (shell_word(&project.name))
+                }
+            }
         }
     }
 }

@@ -65,6 +65,22 @@ async fn find(app: &App, visitor: &Visitor, name: &RunName) -> Result<Run, ApiEr
 
 type RunPath = OfPage<Path<(String, String, String)>>;
 
+/// A part of a run's page, at the address that it has in the official app: here they are on one page.
+pub(super) async fn tab(
+    OfPage(Path((entity, project, run, tab))): OfPage<Path<(String, String, String, String)>>,
+) -> PageResult<Redirect> {
+    let part = match tab.as_str() {
+        "overview" | "workspace" | "system" | "model" | "artifacts" => "",
+        "logs" => "#log-title",
+        "files" => "#files-title",
+        _ => return Err(ApiError::not_found("page", &tab).into()),
+    };
+    Ok(Redirect::to(&format!(
+        "{}{part}",
+        address(&[&entity, &project, "runs", &run])
+    )))
+}
+
 /// One run.
 pub(super) async fn show(
     State(app): State<Arc<App>>,

@@ -303,6 +303,56 @@ async fn japanese_readers_get_their_words() {
 }
 
 #[tokio::test]
+async fn addresses_of_the_official_app_lead_to_pages() {
+    let (server, key, _) = with_markup().await;
+    for (path, status, place) in [
+        ("/launch/", 308, "/launch"),
+        ("/launch/alice/q/", 308, "/launch/alice/q"),
+        ("/alice/proj/workspace", 303, "/alice/proj"),
+        ("/alice/proj/runs/r1/", 308, "/alice/proj/runs/r1"),
+        ("/alice/proj/runs/r1/overview", 303, "/alice/proj/runs/r1"),
+        ("/alice/proj/runs/r1/logs", 303, "/alice/proj/runs/r1#log-title"),
+        ("/alice/proj/runs/r1/files", 303, "/alice/proj/runs/r1#files-title"),
+        (
+            "/alice/my%20p/runs/a%20b/logs",
+            303,
+            "/alice/my%20p/runs/a%20b#log-title",
+        ),
+    ] {
+        let answer = get(&server, &key, path).await;
+        assert_eq!(answer.status.as_u16(), status, "{path}");
+        assert_eq!(answer.headers[header::LOCATION], place, "{path}");
+    }
+    let html = text(&get(&server, &key, "/alice/proj/runs/r1").await);
+    assert!(
+        html.contains("id=\"log-title\"") && html.contains("id=\"files-title\""),
+        "{html}"
+    );
+    assert_eq!(
+        get(&server, &key, "/alice/proj/runs/r1/nothing").await.status,
+        StatusCode::NOT_FOUND
+    );
+}
+
+#[tokio::test]
+async fn commands_on_pages_are_whole() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    let empty = text(&get(&server, &key, "/launch").await);
+    for command in [
+        "slipway queue create demo --resource local-container --entity alice",
+        "slipway launch-agent -q demo --entity alice",
+        "slipway launch --queue demo --docker-image python:3.11-slim --project demo --entity alice",
+    ] {
+        assert!(empty.contains(command), "{command}: {empty}");
+    }
+    server.queue(&key, "alice", "gpu").await;
+    let page = text(&get(&server, &key, "/launch/alice/gpu").await);
+    let command = "slipway launch --queue gpu --docker-image python:3.11-slim --project demo --entity alice";
+    assert!(page.contains(command), "{page}");
+}
+
+#[tokio::test]
 async fn projects_are_listed_for_those_who_see_their_entity() {
     let server = TestServer::new().await;
     let (alice, bob) = (server.user("alice").await, server.user("bob").await);

@@ -70,7 +70,7 @@ async fn list(args: ListArgs, context: &Context) -> Result<()> {
     };
     context.print(&agents, |agents| {
         if agents.is_empty() {
-            return format!("no agent serves a queue of {entity}; start one with `slipway launch-agent -q QUEUE`");
+            return format!("no agent serves a queue of {entity}; start one with `slipway launch-agent --entity {entity} --queue QUEUE`");
         }
         let rows = agents.iter().map(|agent| {
             [
