@@ -1,6 +1,6 @@
 //! `launch-agent --check`: looks at everything that an agent needs, and changes nothing.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 
 use slipway_client::{Client, Retry};
@@ -9,6 +9,7 @@ use slipway_runner::Runner;
 use slipway_wire::queue::Queue;
 
 use crate::error::AgentError;
+use crate::health::resolve;
 use crate::options::AgentOptions;
 use crate::registration::name_of_a_start;
 use crate::state_directory;
@@ -78,12 +79,17 @@ pub(crate) async fn check(options: &AgentOptions, client: &Client, targets: &[Ta
         let problem = format!("the agent runs jobs nowhere: {}", ways.join(", or "));
         report.add("targets", Err(problem));
     }
-    if let Some(address) = options.config.health_address {
+    if let Some(address) = &options.config.health_address {
         // The listener goes at once; the agent itself says it again if somebody is quicker.
-        let result = TcpListener::bind(address)
-            .map(|_| address.to_string())
-            .map_err(|source| AgentError::HealthAddress { address, source }.to_string());
-        report.add("health", result);
+        let bind = |found: Vec<SocketAddr>| {
+            TcpListener::bind(&found[..]).map_err(|source| AgentError::HealthAddress {
+                address: address.clone(),
+                source,
+            })
+        };
+        let result = resolve(address).await.and_then(bind);
+        let told = result.map(|_| address.to_string()).map_err(|error| error.to_string());
+        report.add("health", told);
     }
     report
 }

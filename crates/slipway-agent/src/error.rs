@@ -1,8 +1,9 @@
 //! Why an agent does not start, or ends.
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
+
+use slipway_model::address::HostPort;
 
 /// What ends an agent. Failures of single items never do.
 #[derive(Debug, thiserror::Error)]
@@ -78,7 +79,15 @@ pub enum AgentError {
     #[error("`health_address` {address} cannot be listened on: {source}; name a free address of this machine")]
     HealthAddress {
         /// The address.
-        address: SocketAddr,
+        address: HostPort,
+        /// Why it failed.
+        source: io::Error,
+    },
+    /// Nobody knows the host where health and metrics are to be answered.
+    #[error("`health_address`: the host `{host}` is not known here: {source}; name one that this machine has")]
+    HealthHost {
+        /// The host.
+        host: String,
         /// Why it failed.
         source: io::Error,
     },

@@ -15,8 +15,9 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
+use slipway_model::address::HostPort;
 use slipway_wire::item::Outcome;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, lookup_host};
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -113,9 +114,12 @@ impl Vitals {
     }
 
     /// Answers on an address until the guard is dropped.
-    pub(crate) async fn serve(&self, address: SocketAddr) -> Result<AbortOnDropHandle<()>, AgentError> {
-        let failed = |source| AgentError::HealthAddress { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+    pub(crate) async fn serve(&self, address: &HostPort) -> Result<AbortOnDropHandle<()>, AgentError> {
+        let failed = |source| AgentError::HealthAddress {
+            address: address.clone(),
+            source,
+        };
+        let listener = TcpListener::bind(&resolve(address).await?[..]).await.map_err(failed)?;
         let bound = listener.local_addr().map_err(failed)?;
         let router = Router::new()
             .route("/healthz", get(healthz))
@@ -129,6 +133,22 @@ impl Vitals {
             }
         })))
     }
+}
+
+/// The addresses that a host means, those of IPv4 first.
+pub(crate) async fn resolve(address: &HostPort) -> Result<Vec<SocketAddr>, AgentError> {
+    let found = lookup_host((address.host.as_str(), address.port)).await;
+    let mut found: Vec<SocketAddr> = match found {
+        Ok(found) => found.collect(),
+        Err(source) => {
+            return Err(AgentError::HealthHost {
+                host: address.host.clone(),
+                source,
+            });
+        }
+    };
+    found.sort_by_key(SocketAddr::is_ipv6);
+    Ok(found)
 }
 
 impl Facts {

@@ -156,7 +156,7 @@ impl Agent {
     /// [`AgentError`]. Jobs that run go on in any case.
     pub async fn run(self) -> Result<End, AgentError> {
         let vitals = Vitals::new(&self.options.version, self.options.config.max_jobs);
-        let _health = match self.options.config.health_address {
+        let _health = match &self.options.config.health_address {
             Some(address) => Some(vitals.serve(address).await?),
             None => None,
         };

@@ -6,11 +6,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
+use crate::address::HostPort;
 use crate::config::ConfigError;
 
 mod blocks;
@@ -65,7 +65,7 @@ pub struct AgentConfig {
     /// How long a drain waits for running jobs; `None` for as long as they take.
     pub drain_timeout: Option<Duration>,
     /// Where health and metrics are answered; `None` for nowhere.
-    pub health_address: Option<SocketAddr>,
+    pub health_address: Option<HostPort>,
     /// The cloud in which the agent acts.
     pub environment: Option<Environment>,
     /// Where images are pushed to.
@@ -119,7 +119,7 @@ pub struct Flags {
     /// `--verbose`, counted; 0 says nothing.
     pub verbosity: u8,
     /// `--health-address`.
-    pub health_address: Option<SocketAddr>,
+    pub health_address: Option<HostPort>,
 }
 
 /// Where a value comes from.
@@ -352,7 +352,7 @@ fn apply_flags(resolved: &mut Resolved, flags: &Flags) {
         source("verbosity", "--verbose");
     }
     if flags.health_address.is_some() {
-        config.health_address = flags.health_address;
+        config.health_address.clone_from(&flags.health_address);
         source("health_address", "--health-address");
     }
 }
@@ -401,7 +401,7 @@ fn limit(seconds: f64) -> Option<Duration> {
 }
 
 /// What belongs into `health_address`.
-const ADDRESS: &str = "an address with a port, such as `127.0.0.1:8087`";
+const ADDRESS: &str = "a host with a port, such as `127.0.0.1:8087` or `localhost:8087`";
 
 /// Longer times than this (31 years) are not told apart.
 const MAX_SECONDS: f64 = 1e9;
@@ -431,8 +431,8 @@ impl AgentConfig {
         set("builder", self.builder.to_value());
         set("resource_args_policy", json!(self.resource_args_policy.as_str()));
         set("process", json!({"enabled": self.process.enabled}));
-        if let Some(address) = self.health_address {
-            set("health_address", json!(address));
+        if let Some(address) = &self.health_address {
+            set("health_address", json!(address.to_string()));
         }
         if let Some(environment) = &self.environment {
             set("environment", environment.to_value());

@@ -4,6 +4,7 @@
 //! function of its arguments. Whoever needs the time passes it in as milliseconds since the Unix
 //! epoch ([`Millis`]).
 
+pub mod address;
 pub mod agent;
 pub mod agent_config;
 pub mod config;

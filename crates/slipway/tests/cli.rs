@@ -275,6 +275,38 @@ fn a_second_server_on_the_same_data_or_port_is_refused() {
 }
 
 #[test]
+fn a_server_listens_on_a_host_by_its_name() {
+    let world = World::empty();
+    let mut server = world.spawn(&["server", "--data-dir", "data", "--listen", "localhost:0"], &[]);
+    let signing_in = server.says("sign in with `slipway login --host ");
+    let line = server.says("serving http://localhost:");
+    let address = line.rsplit_once("serving ").unwrap().1.trim();
+    let command = format!("`slipway login --host {address} < data/admin-key`");
+    assert!(signing_in.contains(&command), "{signing_in}");
+    world.sign_in();
+    assert_eq!(world.json(&["queue", "list"]), json!([]));
+
+    // No host has such a name, so that nobody is asked for it.
+    let nobody = "x".repeat(64);
+    for (listen, text) in [
+        (
+            format!("{nobody}:0").as_str(),
+            format!("the host `{nobody}` is not known here").as_str(),
+        ),
+        ("8080", "write a host and a port"),
+        ("localhost:http", "write a host and a port"),
+    ] {
+        for command in ["server", "up"] {
+            let refused = world.run(&[command, "--data-dir", "other", "--listen", listen]);
+            let said = stderr(&refused);
+            assert_eq!(refused.status.code(), Some(2), "{command} {listen}: {said}");
+            assert!(said.contains(text), "{command} {listen}: {said}");
+        }
+    }
+    assert!(!world.path("other/control.db").exists(), "nothing was made");
+}
+
+#[test]
 fn secrets_of_the_installation_are_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let world = World::with_server();

@@ -473,7 +473,7 @@ fn a_check_tells_each_thing_in_one_line_and_changes_nothing() {
 fn probes_see_an_agent_that_serves_and_one_that_is_drained_from_afar() {
     let bench = Bench::new(&[]);
     let pipe = bench.launch_waiting("waits");
-    let mut agent = bench.agent(&["--health-address", "127.0.0.1:0", "--name", "probed"], &[]);
+    let mut agent = bench.agent(&["--health-address", "localhost:0", "--name", "probed"], &[]);
     let line = agent.says("health and metrics are answered on http://");
     let address = line.rsplit_once("http://").unwrap().1.trim().to_owned();
     let run = bench.started(1);

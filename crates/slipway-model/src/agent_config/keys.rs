@@ -95,7 +95,7 @@ pub const TABLE: &[Key] = &[
         "health_address",
         "",
         &["SLIPWAY_AGENT_HEALTH_ADDRESS", "--health-address"],
-        "Answer `/healthz`, `/readyz` and `/metrics` here, such as `127.0.0.1:8087`; anybody who reaches it may read",
+        "Answer `/healthz`, `/readyz` and `/metrics` here, such as `localhost:8087`; anybody who reaches it may read",
     ),
     key(
         "resource_args_policy",

@@ -15,7 +15,7 @@ fn file(text: &str) -> Result<Resolved, AgentConfigError> {
 fn a_full_file_is_read() {
     let resolved = file(
         "entity: team\nqueues: [q1, q2]\nname: gpu-box\nmax_jobs: -1\nmax_schedulers: '8'\nsecure_mode: true\n\
-         verbosity: 2\nhealth_address: 127.0.0.1:8087\nstopped_run_timeout: 5\nstart_timeout: 0\ndrain_timeout: 1.5\n\
+         verbosity: 2\nhealth_address: localhost:8087\nstopped_run_timeout: 5\nstart_timeout: 0\ndrain_timeout: 1.5\n\
          environment: {type: gcp, region: us-central1}\nregistry: {type: ecr, uri: U}\n\
          builder:\n  type: kaniko\n  destination: reg.example.com/repo\n  build-context-store: s3://b/p\n  \
          build-job-name: job\n  platform: linux/arm64\n  kaniko-config: {spec: {a: 1}}\n\
@@ -79,7 +79,7 @@ fn later_layers_win_and_say_so() {
     let flags = Flags {
         max_jobs: Some(-1),
         queues: vec!["diff-queue".to_owned()],
-        health_address: Some(([127, 0, 0, 1], 2).into()),
+        health_address: "127.0.0.1:2".parse().ok(),
         ..Flags::default()
     };
     let text = "entity: different-entity\nmax_jobs: 2\nqueues: [q]\nregistry: {uri: test}\n";
@@ -89,7 +89,7 @@ fn later_layers_win_and_say_so() {
     assert_eq!(resolved.config.queues, ["diff-queue"]);
     assert_eq!(resolved.config.start_timeout, Some(Duration::from_millis(2500)));
     assert_eq!(resolved.config.name.as_deref(), Some("of-env"));
-    assert_eq!(resolved.config.health_address, Some(([127, 0, 0, 1], 2).into()));
+    assert_eq!(resolved.config.health_address, "127.0.0.1:2".parse().ok());
     assert_eq!(resolved.config.registry.as_ref().unwrap().uri.as_deref(), Some("test"));
     for (key, source) in [
         ("entity", "environment variable WANDB_ENTITY"),
@@ -182,7 +182,7 @@ fn wrong_values_are_refused_with_their_line() {
         ),
         (
             "health_address: 8087\n",
-            "line 1: `health_address` must be an address with a port",
+            "line 1: `health_address` must be a host with a port",
         ),
         ("verbosity: 3\n", "line 1: `verbosity` must be 0, 1 or 2, not `3`"),
         (

@@ -1,13 +1,13 @@
 //! `slipway launch-agent`.
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 use slipway_agent::{Agent, AgentOptions, CheckReport, End};
 use slipway_client::{Client, ClientOptions, Retry};
+use slipway_model::address::HostPort;
 use slipway_model::agent_config::{AgentConfig, Flags, Resolved, Source, resolve};
 
 use super::server::Signals;
@@ -55,7 +55,7 @@ pub(crate) struct LaunchAgentArgs {
     name: Option<String>,
     /// Answer `/healthz`, `/readyz` and `/metrics` at this address, such as 127.0.0.1:8087
     #[arg(long, value_name = "HOST:PORT")]
-    health_address: Option<SocketAddr>,
+    health_address: Option<HostPort>,
     /// Where the agent keeps its name, its jobs and their code [default: ~/.local/state/slipway/agent]
     #[arg(long, env = "SLIPWAY_STATE_DIR", value_name = "DIR")]
     state_dir: Option<PathBuf>,
@@ -233,7 +233,7 @@ fn agent_config(args: &LaunchAgentArgs, configuration: &Configuration) -> Result
         name: args.name.clone(),
         max_jobs: args.max_jobs,
         verbosity: args.verbose,
-        health_address: args.health_address,
+        health_address: args.health_address.clone(),
     };
     let variable = |name: &str| std::env::var(name).ok();
     let resolved =

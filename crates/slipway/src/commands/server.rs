@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::Utc;
 use clap::{Args, ValueEnum};
+use slipway_model::address::HostPort;
 use slipway_server::auth::{generate_key, hash_secret, key_hint, stored_key};
 use slipway_server::{Listening, Network, RateLimit, Server, ServerOptions, TlsFiles};
 use slipway_store::blobs::{BlobOptions, Blobs};
@@ -20,6 +21,7 @@ use crate::config::files::{cannot, read_or_empty, write_private};
 use crate::context::non_empty;
 use crate::exit::{Error, Result};
 use crate::output;
+use crate::shell::quote;
 use crate::telemetry::{self, LogArgs};
 
 /// The data directory where none is named.
@@ -56,7 +58,7 @@ pub(crate) struct ListenArgs {
         env = "SLIPWAY_LISTEN",
         value_name = "HOST:PORT"
     )]
-    listen: SocketAddr,
+    listen: HostPort,
     /// The address under which clients reach the server [default: that of their request]
     #[arg(long, env = "SLIPWAY_PUBLIC_URL", value_name = "URL")]
     public_url: Option<url::Url>,
@@ -164,11 +166,12 @@ fn is_url(blobs: &str) -> bool {
 
 /// Opens the store, makes the first admin and starts to listen.
 pub(crate) async fn open(store_args: &StoreArgs, args: &ListenArgs) -> Result<(Store, Listening)> {
+    let address = resolve(&args.listen).await?;
     let store = open_store(store_args).await?;
     let blobs = open_blobs(store_args, args).await?;
-    make_first_admin(&store, store_args, args).await?;
+    let made = make_first_admin(&store, store_args, args).await?;
     let options = ServerOptions {
-        listen: args.listen,
+        listen: address,
         public_url: args.public_url.clone(),
         tls: match (&args.tls_cert, &args.tls_key) {
             (Some(cert), Some(key)) => Some(TlsFiles {
@@ -188,7 +191,26 @@ pub(crate) async fn open(store_args: &StoreArgs, args: &ListenArgs) -> Result<(S
         .await
         .map_err(|error| Error::failure(error.to_string()))?;
     write_private(&store_args.data_dir.join(ADDRESS), &format!("{}\n", listening.url()))?;
+    if let Some(key) = made {
+        let (url, key) = (quote(&listening.url()), quote(&key.to_string_lossy()));
+        output::note(format!("sign in with `slipway login --host {url} < {key}`"));
+    }
     Ok((store, listening))
+}
+
+/// The address that a host means; one of IPv4 if it has both kinds.
+async fn resolve(address: &HostPort) -> Result<SocketAddr> {
+    let unknown = |why: String| {
+        Error::usage(format!(
+            "`--listen`: the host `{}` is not known here: {why}",
+            address.host
+        ))
+    };
+    let found = tokio::net::lookup_host((address.host.as_str(), address.port)).await;
+    let found = found.map_err(|error| unknown(error.to_string()))?;
+    found
+        .min_by_key(SocketAddr::is_ipv6)
+        .ok_or_else(|| unknown("it has no address".to_owned()))
 }
 
 /// Opens the store that the flags name.
@@ -220,8 +242,9 @@ async fn open_blobs(store: &StoreArgs, args: &ListenArgs) -> Result<Blobs> {
     Ok(blobs)
 }
 
-/// Makes the first admin, or sees to it that the named one has the given key.
-async fn make_first_admin(store: &Store, args: &StoreArgs, listen: &ListenArgs) -> Result<()> {
+/// Makes the first admin, or sees to it that the named one has the given key. Answers with the file of the
+/// key of an admin that was made with a new one.
+async fn make_first_admin(store: &Store, args: &StoreArgs, listen: &ListenArgs) -> Result<Option<PathBuf>> {
     // Only a variable: a flag would show the key to other users of the machine.
     let given = std::env::var("SLIPWAY_ADMIN_API_KEY")
         .ok()
@@ -231,20 +254,21 @@ async fn make_first_admin(store: &Store, args: &StoreArgs, listen: &ListenArgs) 
         Some(key) => {
             api_key::check(&key).map_err(|problem| Error::usage(format!("`SLIPWAY_ADMIN_API_KEY`: {problem}")))?;
             if store.user(username).await?.is_some() {
-                return Ok(add_key(store, username, &key, FIRST_ADMIN).await?);
+                add_key(store, username, &key, FIRST_ADMIN).await?;
+                return Ok(None);
             }
             let new_key = stored_key(&key, FIRST_ADMIN);
             store.create_user_with_key(admin(username), new_key, "", now()).await?;
-            Ok(())
+            Ok(None)
         }
         None if store.users().await?.is_empty() => {
             let path = args.data_dir.join(ADMIN_KEY);
             let new_key = stored_key(&kept_key(&path)?, FIRST_ADMIN);
             store.create_user_with_key(admin(username), new_key, "", now()).await?;
             output::note(format!("made user `{username}`; its API key is in {}", path.display()));
-            Ok(())
+            Ok(Some(path))
         }
-        None => Ok(()),
+        None => Ok(None),
     }
 }
 
