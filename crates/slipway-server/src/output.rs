@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use crate::access;
 use crate::app::App;
-use crate::error::ApiError;
+use crate::error::{ApiError, Code};
 use crate::http::extract::{Path, Query};
 use crate::http::read_body;
 use crate::streams::{Beat, Lifeline, alive, goodbye, last_event_id, respond};
@@ -153,6 +153,17 @@ async fn read_output(
     // Followed before it is read, so that nothing falls between.
     let news = app.hub.items.follow(&id);
     let item = find(&app.store, id).await?;
+    if let Some(attempt) = query.attempt
+        && !(1..=item.attempt).contains(&attempt)
+    {
+        return Err(ApiError::new(
+            Code::NotFound,
+            format!(
+                "there is no attempt {attempt} of this item, which is at attempt {}",
+                item.attempt
+            ),
+        ));
+    }
     let attempt = query.attempt.unwrap_or(item.attempt);
     let resumed = last_event_id(&headers).and_then(|id| id.parse().ok());
     let from = resumed.or(query.from).unwrap_or(0).max(0);

@@ -434,3 +434,30 @@ fn documents_applied_before_one_that_is_refused_are_told() {
     let again = apply(&documents, &[]);
     assert_eq!(again.status.code(), Some(2), "nothing was changed: {}", stderr(&again));
 }
+
+#[test]
+fn output_that_is_not_there_yet_and_never_was_is_told() {
+    let world = World::with_server();
+    world.json(&["queue", "create", "q", "-r", "local-container"]);
+    let pushed = world.json(&["launch", "-d", "image:1", "-p", "p", "-q", "q"]);
+    let id = pushed["runQueueItemId"].as_str().unwrap();
+    let waits = world.run(&["item", "logs", id]);
+    assert_eq!(waits.status.code(), Some(3), "{}", stderr(&waits));
+    for part in [
+        "waits and has printed nothing yet: No agent",
+        "hint: `slipway item logs --follow ",
+    ] {
+        assert!(stderr(&waits).contains(part), "{}", stderr(&waits));
+    }
+    let never = world.run(&["item", "logs", id, "--attempt", "7", "--follow"]);
+    assert_eq!(never.status.code(), Some(3), "{}", stderr(&never));
+    assert!(stderr(&never).contains("no attempt 7"), "{}", stderr(&never));
+
+    let mut follower = world.spawn(&["item", "logs", "--follow", id], &[]);
+    follower.says("the item waits: No agent serves this queue");
+    world.json(&["item", "cancel", id]);
+    let (status, printed, said) = follower.end();
+    assert!(status.success() && said.contains("the item is KILLED"), "{said}");
+    assert_eq!(printed, "");
+    assert!(stderr(&world.run(&["item", "logs", id])).contains("nothing was printed"));
+}

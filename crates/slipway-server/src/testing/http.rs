@@ -194,6 +194,19 @@ async fn output_is_appended_once_and_read_back() {
         .expect("a request");
     let read = server.send(read).await;
     assert_eq!(read.body, b"two\n");
+    for attempt in [0, 2] {
+        let read = Request::get(format!("/slipway/v1/items/{id}/output?attempt={attempt}"));
+        let read = read.header(header::AUTHORIZATION, basic(&key)).body(Body::empty());
+        let answer = server.send(read.expect("a request")).await;
+        let body = answer.json();
+        assert_eq!(
+            (answer.status.as_u16(), &body["code"]),
+            (404, &json!("NOT_FOUND")),
+            "{body}"
+        );
+        let text = format!("there is no attempt {attempt} of this item, which is at attempt 1");
+        assert_eq!(body["error"], text);
+    }
     let output = server
         .graphql(
             &key,

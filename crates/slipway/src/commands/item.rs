@@ -426,11 +426,17 @@ async fn logs(args: LogsArgs, context: &Context) -> Result<()> {
                 .with_hint("`slipway run logs` prints what the run's own client sent"),
         );
     }
+    let item = find(context, &args.id).await?;
+    let attempt = attempt_to_read(&item, args.attempt, args.follow)?;
+    if args.follow && waits(&item) {
+        let why = reason(&item).map(|why| format!(": {why}"));
+        output::note(format!("the item waits{}", why.unwrap_or_default()));
+    }
     let follow = Follow {
         from: 0,
         follow: args.follow,
     };
-    let mut events = context.client.item_output(&args.id, args.attempt, follow);
+    let mut events = context.client.item_output(&args.id, attempt, follow);
     let (mut printed, mut end) = (false, None);
     while let Some(event) = events.next().await {
         let (offset, text) = match event? {
@@ -448,7 +454,10 @@ async fn logs(args: LogsArgs, context: &Context) -> Result<()> {
         }
     }
     if !printed && args.attempt.is_none() {
-        kept_logs(&args.id, context).await?;
+        printed = kept_logs(&args.id, context).await?;
+    }
+    if !printed && end.is_none() {
+        output::note("nothing was printed");
     }
     match (end, context.format) {
         (Some(state), Format::Table) => output::note(format!("the item is {state}")),
@@ -458,14 +467,49 @@ async fn logs(args: LogsArgs, context: &Context) -> Result<()> {
     Ok(())
 }
 
-/// Prints the log files of a failure. Agents of other kinds than ours send no output, and keep these
+fn waits(item: &Item) -> bool {
+    item.state == ItemState::Pending.as_str()
+}
+
+/// Which attempt's output to read; none is the current one, also before it begins.
+fn attempt_to_read(item: &Item, asked: Option<i64>, follow: bool) -> Result<Option<i64>> {
+    let current = item.attempt.unwrap_or(1);
+    // An item that waits counts the attempt that comes.
+    let begun = if waits(item) { current - 1 } else { current };
+    let last = if follow { current } else { begun };
+    match asked {
+        Some(attempt) if !(1..=last).contains(&attempt) => Err(Error::not_found(format!(
+            "there is no attempt {attempt} of item `{}`: {}",
+            item.id,
+            match begun {
+                0 => "it has not been started yet".to_owned(),
+                1 => "it was started once".to_owned(),
+                times => format!("it was started {times} times"),
+            }
+        ))),
+        None if last == 0 => {
+            let why = reason(item).map(|why| format!(": {why}"));
+            let text = format!(
+                "item `{}` waits and has printed nothing yet{}",
+                item.id,
+                why.unwrap_or_default()
+            );
+            Err(Error::not_found(text).with_hint(format!("`slipway item logs --follow {}` waits for it", item.id)))
+        }
+        None if follow => Ok(None),
+        None => Ok(Some(begun)),
+        asked => Ok(asked),
+    }
+}
+
+/// Prints the log files of a failure, and tells whether there were any. Agents of other kinds than ours send no output, and keep these
 /// among the files of their own run.
-async fn kept_logs(id: &str, context: &Context) -> Result<()> {
+async fn kept_logs(id: &str, context: &Context) -> Result<bool> {
     let Some(item) = context.client.item(id).await? else {
-        return Ok(());
+        return Ok(false);
     };
     let (Some(failure), Some(entity), Some(agent)) = (&item.failure, &item.queue_entity, &item.agent) else {
-        return Ok(());
+        return Ok(false);
     };
     for path in &failure.file_paths {
         let file = context.client.run_file(entity, QUEUE_PROJECT, &agent.name, path);
@@ -475,12 +519,12 @@ async fn kept_logs(id: &str, context: &Context) -> Result<()> {
             (None, _) => output::warn(format!("the agent `{}` has not uploaded `{path}`", agent.name)),
         }
     }
-    Ok(())
+    Ok(!failure.file_paths.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Item, describe, wanted};
+    use super::{Item, attempt_to_read, describe, wanted};
     use serde_json::json;
 
     fn item(value: serde_json::Value) -> Item {
@@ -507,6 +551,33 @@ mod tests {
         }
         let refused = wanted("runing").unwrap_err();
         assert!(refused.contains("killed, pending, queued, running"), "{refused}");
+    }
+
+    #[test]
+    fn output_is_read_of_an_attempt_that_was_begun() {
+        let item = |state: &str, attempt: i64| item(json!({"id": "abc", "state": state, "attempt": attempt}));
+        for (state, attempt, asked, follow, expected) in [
+            ("RUNNING", 1, None, false, Ok(Some(1))),
+            ("RUNNING", 2, None, false, Ok(Some(2))),
+            ("RUNNING", 2, None, true, Ok(None)),
+            ("RUNNING", 2, Some(1), false, Ok(Some(1))),
+            ("RUNNING", 2, Some(3), false, Err("it was started 2 times")),
+            ("RUNNING", 1, Some(0), true, Err("it was started once")),
+            ("PENDING", 1, None, false, Err("waits and has printed nothing yet")),
+            ("PENDING", 1, None, true, Ok(None)),
+            ("PENDING", 1, Some(1), false, Err("it has not been started yet")),
+            ("PENDING", 1, Some(1), true, Ok(Some(1))),
+            ("PENDING", 2, None, false, Ok(Some(1))),
+            ("PENDING", 2, None, true, Ok(None)),
+            ("FAILED", 1, Some(2), true, Err("there is no attempt 2 of item `abc`")),
+        ] {
+            let read = attempt_to_read(&item(state, attempt), asked, follow);
+            match (read, expected) {
+                (Ok(read), Ok(expected)) => assert_eq!(read, expected, "{state} {attempt} {asked:?}"),
+                (Err(error), Err(part)) => assert!(error.to_string().contains(part), "{error}"),
+                (read, _) => panic!("{state} {attempt} {asked:?} {follow}: {read:?}"),
+            }
+        }
     }
 
     #[test]
