@@ -11,7 +11,7 @@ use slipway_runner::process::{ProcessOptions, ProcessRunner};
 use slipway_runner::{Exit, ExitCause, Line, Runner, RunnerError, Status, Workload, WorkloadId};
 
 /// How long a condition may take on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(30);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A line whose other end nobody listens to.
 fn line() -> Line {

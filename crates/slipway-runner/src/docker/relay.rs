@@ -508,7 +508,7 @@ mod tests {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(std::time::Duration::from_secs(30), free)
+        tokio::time::timeout(std::time::Duration::from_secs(60), free)
             .await
             .unwrap();
         let again = Relays::new(&url, directory.path().to_owned());

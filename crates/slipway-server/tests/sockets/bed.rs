@@ -25,7 +25,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 /// How long any wait of these tests may take.
-pub(crate) const DEADLINE: Duration = Duration::from_secs(20);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Fails a test that waits too long.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {

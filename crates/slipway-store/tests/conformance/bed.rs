@@ -225,7 +225,7 @@ impl Bed {
     /// What the record of an item says happened, once it has that many entries: on PostgreSQL an
     /// event shows only when every earlier transaction has ended.
     pub(crate) async fn history(&self, item: ItemId, entries: usize) -> Vec<String> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(60);
         loop {
             let scope = slipway_store::events::Scope::Item(item);
             let events = self

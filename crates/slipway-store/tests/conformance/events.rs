@@ -17,7 +17,7 @@ crate::cases!(
 
 /// Reads on from a position until some number of events came.
 async fn follow(bed: &Bed, scope: Scope, from: Position, count: usize) -> Vec<Event> {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let mut all: Vec<Event> = Vec::new();
     while all.len() < count && Instant::now() < deadline {
         let after = all.last().map_or(from, |event| event.position);
@@ -56,7 +56,7 @@ async fn a_follower_sees_every_event_once_and_in_order(bed: &Bed) {
 
 /// The newest position once everything that was committed counts.
 async fn settled(bed: &Bed) -> Position {
-    let deadline = Instant::now() + Duration::from_secs(10);
+    let deadline = Instant::now() + Duration::from_secs(60);
     let marker = bed.queue(&format!("marker-{}", rand_name())).await;
     loop {
         let events = bed
@@ -142,7 +142,7 @@ async fn watchers_hear_of_commits(bed: &Bed) {
     let mut watch = bed.store.subscribe();
     watch.mark_unchanged();
     bed.push(queue).await;
-    tokio::time::timeout(Duration::from_secs(10), watch.changed())
+    tokio::time::timeout(Duration::from_secs(60), watch.changed())
         .await
         .unwrap()
         .unwrap();
@@ -160,7 +160,7 @@ async fn a_tail_has_what_the_table_has_however_far_it_falls_behind(bed: &Bed) {
         }
         let enough = seen.len() + pushes;
         while seen.len() < enough {
-            let events = tokio::time::timeout(Duration::from_secs(20), tail.next()).await;
+            let events = tokio::time::timeout(Duration::from_secs(60), tail.next()).await;
             seen.extend(events.expect("events come").unwrap().iter().cloned());
         }
         assert_eq!(seen.len(), enough);
