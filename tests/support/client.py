@@ -52,6 +52,8 @@ class Client:
             # Send every second (whole seconds only) instead of every 15, and take no system metrics.
             "WANDB__FILE_STREAM_TRANSMIT_INTERVAL": "1",
             "WANDB__DISABLE_STATS": "true",
+            # On a busy machine its service may take longer to start than the client has patience for.
+            "WANDB__SERVICE_WAIT": "300",
             "NO_COLOR": "1",
         }
 

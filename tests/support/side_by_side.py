@@ -32,6 +32,8 @@ if mode == "no run":
     sys.exit(0)
 if mode == "early":
     sys.exit(4)
+# Dozens of these start at once.
+os.environ |= {"WANDB__SERVICE_WAIT": "600", "WANDB_INIT_TIMEOUT": "600"}
 import wandb
 with wandb.init(config={"lr": 0.1, "epochs": 3}) as run:
     names = ("WANDB_", "FROM_", "OF_AGENT", "PYTHONUNBUFFERED", "AWS_")
