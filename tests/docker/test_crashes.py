@@ -200,8 +200,8 @@ def test_an_engine_that_restarts_ends_jobs_with_a_reason_and_takes_new_ones(
     item = push(client.user, queue_name, TOKEN + "trap 'exit 9' TERM; echo up; while true; do sleep 0.1; done")
     docker.wait_running(queues.wait_state(client.user, item, "RUNNING")["runName"])
     wait_for(lambda: output(client.user, item) == "up\n", "the job to print")
-    subprocess.run([REPO / "scripts" / "docker.sh", "stop"], check=True, timeout=120)
-    subprocess.run([REPO / "scripts" / "docker.sh", "start"], check=True, timeout=120, stdout=subprocess.DEVNULL)
+    subprocess.run([REPO / "scripts" / "docker.sh", "stop"], check=True, timeout=300)
+    subprocess.run([REPO / "scripts" / "docker.sh", "start"], check=True, timeout=300, stdout=subprocess.DEVNULL)
     done = queues.wait_end(client.user, item)
     assert (done["state"], done["exitCode"]) == ("FAILED", 9), done["failure"]
     after = push(client.user, queue_name, TOKEN + "echo new")

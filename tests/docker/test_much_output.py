@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from support import queues
 from support.agent import Agent
 from support.client import Client
@@ -28,6 +30,7 @@ def peak_kib(process: int) -> int:
     return int(found[1])
 
 
+@pytest.mark.timeout(1800)
 def test_a_job_that_prints_a_gibibyte_ends_and_frees_its_slot(
     client: Client, queue_name: str, start_agent: StartAgent, docker: Docker
 ) -> None:
@@ -37,10 +40,10 @@ def test_a_job_that_prints_a_gibibyte_ends_and_frees_its_slot(
     lines = f"yes $(printf %01023d 0) | head -c {GIBIBYTE}"
     item = push(client.user, queue_name, shell(f"{lines}; echo the end >&2; exit 5"))
     after = push(client.user, queue_name, shell("exit 6"))
-    message = failed(client.user, item, "exit-code", 540)
+    message = failed(client.user, item, "exit-code", 1500)
     seconds = time.monotonic() - began
     assert "exited with code 5" in message
-    assert ended(client.user, after, "FAILED", 60)["exitCode"] == 6
+    assert ended(client.user, after, "FAILED")["exitCode"] == 6
     assert agent.process.process
     peak = peak_kib(agent.process.process.pid)
     print(f"1 GiB of output: {seconds:.0f} s, the agent had {peak // 1024} MiB at most")

@@ -36,7 +36,7 @@ with wandb.init(config={"lr": 0.1}) as run:
 @pytest.fixture(scope="session")
 def podman() -> Docker:
     """Podman with the images; started by the project's script, which leaves one that runs alone."""
-    started = subprocess.run([REPO / "scripts" / "docker.sh", "podman"], capture_output=True, text=True, timeout=180)
+    started = subprocess.run([REPO / "scripts" / "docker.sh", "podman"], capture_output=True, text=True, timeout=300)
     assert started.returncode == 0, started.stderr
     return Docker(started.stdout.strip())
 
