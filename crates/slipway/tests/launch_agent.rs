@@ -228,13 +228,10 @@ fn the_whole_flow_on_a_server_that_has_only_the_official_api() {
     runs.sort_by_key(ToString::to_string);
     started.sort();
     assert_eq!(runs, started);
-    assert_eq!(
-        states(&bench.items())
-            .iter()
-            .filter(|state| *state == "FINISHED")
-            .count(),
-        3
-    );
+    until("the items have ended as their runs", || {
+        let states = states(&bench.items());
+        states.iter().filter(|state| *state == "FINISHED").count() == 3
+    });
 }
 
 #[test]

@@ -145,8 +145,10 @@ fn a_command_says_that_it_waits_for_a_server_and_gives_up() {
     let list = ["queue", "list", "--host", "http://127.0.0.1:1"];
     let begin = Instant::now();
     let mut command = world.spawn(&list, &[("WANDB_API_KEY", KEY)]);
-    let line = command.says("cannot reach http://127.0.0.1:1: ");
-    assert!(line.ends_with("; trying again for 20 s"), "{line}");
+    // After two seconds; a process that stood still so long may not know yet that it was refused.
+    let line = command.says("http://127.0.0.1:1");
+    let told = ["; trying again for 20 s", ", which has not answered yet"];
+    assert!(told.iter().any(|end| line.ends_with(end)), "{line}");
     let (status, _, said) = command.end();
     assert_eq!(status.code(), Some(5), "{said}");
     assert!(begin.elapsed() >= Duration::from_secs(20), "{:?}", begin.elapsed());
