@@ -37,7 +37,14 @@ impl ProjectRuns {
 #[Object]
 impl ProjectRuns {
     /// A run by its id; null if there is none.
-    async fn run(&self, ctx: &Context<'_>, name: String) -> Result<Option<Run>> {
+    ///
+    /// `desc` is taken and not looked at: `wandb verify` sends ten megabytes in it to see that they arrive.
+    async fn run(
+        &self,
+        ctx: &Context<'_>,
+        name: String,
+        #[graphql(name = "desc")] _desc: Option<String>,
+    ) -> Result<Option<Run>> {
         self.find(ctx, name).await
     }
 
