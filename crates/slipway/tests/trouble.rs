@@ -136,6 +136,10 @@ fn up_goes_on_serving_when_its_agent_is_drained_from_afar() {
     up.signal(Signal::INT);
     let (status, _, said) = up.end();
     assert!(status.success(), "{said}");
+    assert!(
+        !said.contains("a second signal ends"),
+        "no agent is left to drain: {said}"
+    );
 }
 
 #[test]

@@ -9,6 +9,7 @@ use slipway_agent::{Agent, AgentOptions, CheckReport, End};
 use slipway_client::{Client, ClientOptions, Retry};
 use slipway_model::address::HostPort;
 use slipway_model::agent_config::{AgentConfig, Flags, Resolved, Source, resolve};
+use tokio_util::task::AbortOnDropHandle;
 
 use super::server::Signals;
 use crate::completion;
@@ -181,13 +182,14 @@ pub(crate) fn new_agent(
 pub(crate) async fn serve(agent: Agent, signals: &Signals) -> Result<()> {
     let handle = agent.handle();
     let (first, second) = (signals.first.clone(), signals.second.clone());
-    tokio::spawn(async move {
+    // An agent that has ended is not told of a signal any more.
+    let _told = AbortOnDropHandle::new(tokio::spawn(async move {
         first.cancelled().await;
         output::note("draining: taking nothing new; a second signal ends at once and leaves jobs running");
         handle.drain();
         second.cancelled().await;
         handle.leave();
-    });
+    }));
     match agent.run().await.map_err(agent_error)? {
         End::Drained => output::note("every job has ended"),
         End::Left { jobs: 0 } => {}
