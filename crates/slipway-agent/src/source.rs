@@ -13,7 +13,7 @@ use slipway_wire::artifact::Artifact;
 use slipway_wire::job::{JobFile, SourceType};
 
 use crate::item::plan::{IMAGE_ON_PROCESS, Plan, failure};
-use crate::patience::patiently;
+use crate::patience::persistently;
 use crate::state_directory::random_base36;
 
 pub(crate) mod git;
@@ -109,7 +109,7 @@ pub(crate) async fn fetch(client: &Client, cache: &Path, plan: &Plan) -> Result<
         });
     };
     let job_name = &ArtifactName::parse(name, Some(&plan.run.entity), Some(&plan.run.project))?;
-    let found = patiently(client, "find the job", |client| async move {
+    let found = persistently(client, "find the job", |client| async move {
         client.artifact(job_name).await
     })
     .await?;
@@ -160,7 +160,7 @@ async fn fetch_code(client: &Client, cache: &Path, job: &str, file: &JobFile) ->
         job: job.to_owned(),
         id: id.to_owned(),
     };
-    let artifact = &patiently(client, "find the code", |client| async move {
+    let artifact = &persistently(client, "find the code", |client| async move {
         client.artifact_by_id(id).await
     })
     .await?
@@ -201,7 +201,7 @@ fn cache_key(server: &str, artifact: &Artifact) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// As [`patiently`], for downloads.
+/// As [`persistently`], for downloads.
 async fn download<T, F>(client: &Client, action: &'static str, fetch: impl Fn(Client) -> F) -> Result<T, DownloadError>
 where
     F: Future<Output = Result<T, DownloadError>>,
@@ -211,7 +211,7 @@ where
             Err(error) if error.is_passing() => {
                 tracing::warn!(%error, action, "trying again");
                 // Answers as soon as the server does.
-                patiently(client, action, |client| async move { client.viewer().await.map(drop) }).await?;
+                persistently(client, action, |client| async move { client.viewer().await.map(drop) }).await?;
             }
             other => return other,
         }

@@ -35,7 +35,7 @@ use self::output::OutputFollower;
 use self::plan::{Plan, failure, plan};
 use crate::environment::{JobFacts, VALUE_LIMIT, job_environment};
 use crate::health::Vitals;
-use crate::patience::patiently;
+use crate::patience::{is_strange, persistently};
 use crate::recovery::HANDLE;
 use crate::secret::Secret;
 use crate::state_directory::random_base36;
@@ -300,7 +300,7 @@ impl ItemTask {
         };
         let acks = &[ack];
         let agent = &self.shared.agent_id;
-        let results = patiently(&self.shared.client, "acknowledge an item", |client| async move {
+        let results = persistently(&self.shared.client, "acknowledge an item", |client| async move {
             client.ack(agent, acks).await
         });
         self.accepted("acknowledgement", results.await)
@@ -309,7 +309,7 @@ impl ItemTask {
     async fn record_start(&self) -> Result<(), Halt> {
         let handles = &[self.handle.clone()];
         let agent = &self.shared.agent_id;
-        let results = patiently(&self.shared.client, "record a start", |client| async move {
+        let results = persistently(&self.shared.client, "record a start", |client| async move {
             client.start(agent, handles).await
         });
         self.accepted("start", results.await)
@@ -478,7 +478,7 @@ impl ItemTask {
         };
         let mut waits = looks.iter();
         loop {
-            let state = patiently(&self.shared.client, "look at a run", |client| async move {
+            let state = persistently(&self.shared.client, "look at a run", |client| async move {
                 client.run_state(&run.entity, &run.project, &run.run).await
             });
             match state.await {
@@ -519,7 +519,7 @@ impl ItemTask {
         }
         let reports = &[conclusion.report(&self.handle)];
         loop {
-            let results = patiently(&shared.client, "report an outcome", |client| async move {
+            let results = persistently(&shared.client, "report an outcome", |client| async move {
                 client.finish(&shared.agent_id, reports).await
             });
             match results.await {
@@ -531,7 +531,7 @@ impl ItemTask {
                     }
                     return;
                 }
-                Err(error @ (slipway_client::Error::Unauthorized { .. } | slipway_client::Error::Forbidden(_))) => {
+                Err(error) if is_strange(&error) || is_of_the_key(&error) => {
                     tracing::error!(item = self.handle, %error, "the outcome is kept and offered again");
                     sleep(REFUSED_REPORT).await;
                 }
@@ -548,6 +548,12 @@ impl ItemTask {
             tracing::warn!(%workload, %error, "could not be removed; the next start of the agent tries again");
         }
     }
+}
+
+/// Whether the key is refused, which somebody may renew.
+const fn is_of_the_key(error: &slipway_client::Error) -> bool {
+    use slipway_client::Error;
+    matches!(error, Error::Unauthorized { .. } | Error::Forbidden(_))
 }
 
 /// Waits for an order to stop.
@@ -646,7 +652,7 @@ pub(crate) async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> 
 async fn announce(shared: Arc<Shared>, handle: String, board: Arc<Board>) {
     let _quiet = board.quiet().await;
     let (shared, handles) = (&shared, &[handle]);
-    let told = patiently(&shared.client, "report a running job", |client| async move {
+    let told = persistently(&shared.client, "report a running job", |client| async move {
         client.mark_running(&shared.agent_id, handles).await
     });
     if let Err(error) = told.await {
@@ -667,7 +673,7 @@ async fn run_is_to_stop(shared: &Shared, run: Option<&RunName>) -> bool {
 
 /// Gives an item back that has no workload.
 pub(crate) async fn give_back(shared: &Shared, handle: &str, cause: ReturnCause) {
-    let result = patiently(&shared.client, "give an item back", |client| async move {
+    let result = persistently(&shared.client, "give an item back", |client| async move {
         client.return_item(&shared.agent_id, handle, cause).await
     });
     match result.await {

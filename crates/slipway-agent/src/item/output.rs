@@ -11,7 +11,7 @@ use slipway_runner::{Runner, WorkloadId};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::patience::patiently;
+use crate::patience::persistently;
 
 /// Bytes sent at once.
 const CHUNK: usize = 64 * 1024;
@@ -73,7 +73,7 @@ impl OutputFollower {
     /// Sends a piece and answers from where to go on; `None` if the server does not want it.
     async fn append(&self, offset: u64, piece: &[u8]) -> Option<u64> {
         let attempt = self.workload.attempt();
-        let sent = patiently(&self.client, "append output", |client| async move {
+        let sent = persistently(&self.client, "append output", |client| async move {
             client.append_output(&self.handle, attempt, offset, piece).await
         });
         match sent.await {
