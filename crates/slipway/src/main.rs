@@ -22,7 +22,8 @@ use std::process::ExitCode;
 use output::Format;
 
 /// Serves SQLite's allocations too: a server spends much of its time in small ones, at which the C
-/// libraries' own allocators are slow, that of musl above all.
+/// libraries' own allocators are slow, that of musl above all. Its heap is on pages of the usual size:
+/// an agent that waits would keep megabytes of huge ones for a few kilobytes.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
