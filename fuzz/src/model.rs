@@ -99,7 +99,7 @@ pub fn macros(input: &[u8]) {
     let (Ok(variables), Ok(spec)) = (TemplateVariables::parse(variables), LaunchSpec::parse(spec)) else {
         return;
     };
-    let Ok(derived) = final_spec(&json(config), Some("local-process"), &variables, &json(values), &spec) else {
+    let Ok(derived) = final_spec(&json(config), Some("local-process"), &variables, &json(values), spec) else {
         return;
     };
     assert!(derived.spec.is_object());

@@ -66,11 +66,10 @@ pub fn final_spec(
     queue_resource: Option<&str>,
     variables: &TemplateVariables,
     values: &Value,
-    spec: &LaunchSpec,
+    mut spec: LaunchSpec,
 ) -> Result<FinalSpec, TemplateError> {
     let queue_resource = queue_resource.or_else(|| queue_config.get("resource").and_then(Value::as_str));
     let resource = spec.resource().or(queue_resource).map(str::to_owned);
-    let mut spec = spec.clone();
     spec.remove("template_variables");
     let Some(resource) = resource else {
         return Ok(FinalSpec {

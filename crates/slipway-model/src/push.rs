@@ -204,7 +204,7 @@ pub fn check_push(rules: QueueRules<'_>, push: Push<'_>) -> Result<AcceptedPush,
         .to_owned();
     spec.set("author", author.as_str());
     spec.remove("priority");
-    let final_spec = final_spec(rules.config, queue_resource, rules.variables, &values, &spec)?;
+    let final_spec = final_spec(rules.config, queue_resource, rules.variables, &values, spec.clone())?;
     Ok(AcceptedPush {
         destination: Destination::of(&spec),
         spec,
@@ -322,7 +322,7 @@ fn check_arguments(
     let mut queue_only = LaunchSpec::default();
     queue_only.set("resource", resource.as_str());
     let queue_resource = rules.resource.map(Resource::as_str);
-    let queue = final_spec(rules.config, queue_resource, rules.variables, values, &queue_only)?;
+    let queue = final_spec(rules.config, queue_resource, rules.variables, values, queue_only)?;
     let queue_args = crate::config::resource_args(&queue.spec, resource.as_str());
     let Some(changed) = changes(queue_args, args) else {
         return Ok(());

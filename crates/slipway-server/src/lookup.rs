@@ -1,14 +1,14 @@
 //! Things that never change once stored, remembered so that the hot path asks for them once: names
-//! of entities and queues, and revisions of queue configurations.
+//! of entities and queues, revisions of queue configurations, and where the runs of items go.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::Value;
-use slipway_model::id::{QueueId, RevisionId};
+use slipway_model::id::{ItemId, QueueId, RevisionId};
 use slipway_model::merge::{FinalSpec, final_spec};
-use slipway_model::push::QueueRules;
+use slipway_model::push::{Destination, QueueRules};
 use slipway_model::queue::{Prioritization, QueuePolicy, Resource};
 use slipway_model::spec::LaunchSpec;
 use slipway_model::template::TemplateVariables;
@@ -20,6 +20,10 @@ use crate::error::ApiError;
 
 /// How many things of a kind are remembered. When full, all are forgotten and asked for again.
 const CAPACITY: usize = 4_096;
+
+/// How many items' destinations are remembered: as many as agents hold between lease and
+/// acknowledgement, which is moments.
+const DESTINATIONS: usize = 16_384;
 
 /// A revision of a queue's configuration, read.
 pub(crate) struct QueueConfig {
@@ -70,10 +74,20 @@ impl QueueConfig {
     /// # Errors
     /// If the stored item does not fit the revision, which only a damaged store brings about.
     pub(crate) fn final_spec(&self, item: &Item) -> Result<FinalSpec, ApiError> {
+        self.leased_spec(item).map(|(spec, _)| spec)
+    }
+
+    /// As [`Self::final_spec`], and where the run goes as far as the item's own spec says.
+    ///
+    /// # Errors
+    /// As [`Self::final_spec`].
+    pub(crate) fn leased_spec(&self, item: &Item) -> Result<(FinalSpec, Destination), ApiError> {
         let spec = LaunchSpec::parse(&item.spec).map_err(ApiError::internal)?;
+        let destination = Destination::of(&spec);
         let values = serde_json::from_str(&item.template_values).map_err(ApiError::internal)?;
         let resource = self.resource.map(Resource::as_str);
-        final_spec(&self.config, resource, &self.variables, &values, &spec).map_err(ApiError::internal)
+        let spec = final_spec(&self.config, resource, &self.variables, &values, spec).map_err(ApiError::internal)?;
+        Ok((spec, destination))
     }
 }
 
@@ -86,21 +100,28 @@ pub(crate) struct QueueName {
 }
 
 /// A bounded memory of immutable things.
-struct Memory<K, V>(Mutex<HashMap<K, Arc<V>>>);
+struct Memory<K, V> {
+    things: Mutex<HashMap<K, Arc<V>>>,
+    capacity: usize,
+}
 
 impl<K: Eq + Hash, V> Memory<K, V> {
-    fn new() -> Self {
-        Self(Mutex::new(HashMap::new()))
+    fn of(capacity: usize) -> Self {
+        Self {
+            things: Mutex::new(HashMap::new()),
+            capacity,
+        }
     }
 
     fn get(&self, key: &K) -> Option<Arc<V>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(key).cloned()
+        let things = self.things.lock().unwrap_or_else(PoisonError::into_inner);
+        things.get(key).cloned()
     }
 
     fn put(&self, key: K, value: V) -> Arc<V> {
         let value = Arc::new(value);
-        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if map.len() >= CAPACITY {
+        let mut map = self.things.lock().unwrap_or_else(PoisonError::into_inner);
+        if map.len() >= self.capacity {
             map.clear();
         }
         map.insert(key, Arc::clone(&value));
@@ -113,15 +134,17 @@ pub(crate) struct Lookup {
     entities: Memory<i64, String>,
     queues: Memory<QueueId, QueueName>,
     revisions: Memory<RevisionId, QueueConfig>,
+    destinations: Memory<ItemId, Destination>,
     without_config: Arc<QueueConfig>,
 }
 
 impl Default for Lookup {
     fn default() -> Self {
         Self {
-            entities: Memory::new(),
-            queues: Memory::new(),
-            revisions: Memory::new(),
+            entities: Memory::of(CAPACITY),
+            queues: Memory::of(CAPACITY),
+            revisions: Memory::of(CAPACITY),
+            destinations: Memory::of(DESTINATIONS),
             without_config: Arc::new(QueueConfig::none()),
         }
     }
@@ -177,5 +200,36 @@ impl Lookup {
             .await?
             .ok_or_else(|| ApiError::not_found("queue configuration", &id.to_string()))?;
         Ok(self.revisions.put(id, QueueConfig::read(&revision)?))
+    }
+
+    /// Notes where an item's run goes, for the acknowledgement that follows a lease.
+    pub(crate) fn note_destination(&self, id: ItemId, destination: Destination) {
+        self.destinations.put(id, destination);
+    }
+
+    /// Where the runs of items go, in the order of the ids, as far as their specs say; `None` for an
+    /// item that was neither leased here lately nor exists. One statement reads those that are not
+    /// remembered.
+    ///
+    /// # Errors
+    /// If the store is away.
+    pub(crate) async fn destinations(
+        &self,
+        store: &Store,
+        ids: &[ItemId],
+    ) -> Result<Vec<Option<Arc<Destination>>>, ApiError> {
+        let mut found: Vec<_> = ids.iter().map(|id| self.destinations.get(id)).collect();
+        let unknown: Vec<(usize, ItemId)> = (0..)
+            .zip(ids.iter().copied())
+            .filter(|(place, _)| found.get(*place).is_some_and(Option::is_none))
+            .collect();
+        let specs = store.item_specs(unknown.iter().map(|(_, id)| *id).collect()).await?;
+        for ((place, _), spec) in unknown.into_iter().zip(specs) {
+            if let Some(spec) = spec {
+                let spec = LaunchSpec::parse(&spec).map_err(ApiError::internal)?;
+                found[place] = Some(Arc::new(Destination::of(&spec)));
+            }
+        }
+        Ok(found)
     }
 }

@@ -373,34 +373,35 @@ fn register(tx: &mut dyn Tx, new: &NewAgent, now: Millis) -> Result<Agent> {
     find(tx, id)?.ok_or_else(|| Error::not_found("agent", id))
 }
 
-/// What a contact changes.
-enum Touch {
-    /// The agent is gone, ended or replaced.
+/// What a word of an agent is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// Nothing: it is unknown, has ended or was replaced.
     Refused,
     /// It was heard from a moment ago and says nothing new.
     Nothing,
-    /// Its last contact, and its status if that is new.
-    Write(Option<AgentStatus>),
+    /// It says nothing new, and when it was heard from is to be written down.
+    Contact,
+    /// It has another status than before.
+    Status(AgentStatus),
 }
 
-fn touch(tx: &mut dyn Tx, id: AgentId, status: Option<AgentStatus>, now: Millis) -> Result<Touch> {
+fn hear(tx: &mut dyn Tx, id: AgentId, status: Option<AgentStatus>, now: Millis) -> Result<Heard> {
     let row = tx.query_opt(
         "SELECT status, heartbeat_at, replaced FROM agents WHERE entity_id = $1 AND id = $2",
         params![id.entity, id.number],
     )?;
-    let Some(row) = row else { return Ok(Touch::Refused) };
+    let Some(row) = row else { return Ok(Heard::Refused) };
     let (known, heard) = (row.i64(0)?, row.i64(1)?);
     if row.bool(2)? || known == AgentStatus::Killed.code() {
-        return Ok(Touch::Refused);
+        return Ok(Heard::Refused);
     }
-    let changed = status.filter(|status| status.code() != known);
+    if let Some(status) = status.filter(|status| status.code() != known) {
+        return Ok(Heard::Status(status));
+    }
     // A heartbeat from the future was written before the clock was set back.
     let recent = (heard..heard + TOUCH_INTERVAL).contains(&now);
-    Ok(if recent && changed.is_none() {
-        Touch::Nothing
-    } else {
-        Touch::Write(changed)
-    })
+    Ok(if recent { Heard::Nothing } else { Heard::Contact })
 }
 
 impl Store {
@@ -447,24 +448,29 @@ impl Store {
         .await
     }
 
+    /// What a word of an agent is worth, without writing anything down: thousands of idle agents ask all
+    /// the time, and only those with news are to reach the writer.
+    pub async fn hear_agent(&self, id: AgentId, status: Option<AgentStatus>, now: Millis) -> Result<Heard> {
+        let now = self.clock(now);
+        self.read(Lane::Control, "hear-agent", move |tx| hear(tx, id, status, now))
+            .await
+    }
+
     /// Notes that an agent was heard from, and what it said. `false` if it is unknown, has ended or
     /// was replaced. Writes at most once in five seconds unless something changed.
     pub async fn touch_agent(&self, id: AgentId, status: Option<AgentStatus>, now: Millis) -> Result<bool> {
         let now = self.clock(now);
-        // Thousands of idle agents ask all the time: only those with news reach the writer.
-        match self
-            .read(Lane::Control, "touch-agent", move |tx| touch(tx, id, status, now))
-            .await?
-        {
-            Touch::Refused => return Ok(false),
-            Touch::Nothing => return Ok(true),
-            Touch::Write(_) => {}
+        match self.hear_agent(id, status, now).await? {
+            Heard::Refused => return Ok(false),
+            Heard::Nothing => return Ok(true),
+            Heard::Contact | Heard::Status(_) => {}
         }
         self.write(Lane::Control, "touch-agent", move |tx| {
-            let changed = match touch(tx, id, status, now)? {
-                Touch::Refused => return Ok(false),
-                Touch::Nothing => return Ok(true),
-                Touch::Write(changed) => changed,
+            let changed = match hear(tx, id, status, now)? {
+                Heard::Refused => return Ok(false),
+                Heard::Nothing => return Ok(true),
+                Heard::Contact => None,
+                Heard::Status(status) => Some(status),
             };
             // On PostgreSQL its last word may have come in between.
             let written = tx.execute(

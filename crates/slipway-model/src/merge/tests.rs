@@ -53,7 +53,7 @@ fn finalise(queue: &Value, submitted: &Value) -> FinalSpec {
         Some("kubernetes"),
         &TemplateVariables::default(),
         &Value::Null,
-        &spec,
+        spec,
     )
     .unwrap()
 }
@@ -129,7 +129,7 @@ fn the_final_spec_says_where_each_value_comes_from() {
         "resource_args": {"kubernetes": {"spec": {"cpu": 4, "labels": {"c/d": "e"}}}, "sagemaker": {"ignored": 1}},
     }))
     .unwrap();
-    let result = final_spec(&config, Some("kubernetes"), &variables, &json!({"tag": "v1"}), &spec).unwrap();
+    let result = final_spec(&config, Some("kubernetes"), &variables, &json!({"tag": "v1"}), spec).unwrap();
     assert_eq!(
         result.spec,
         json!({
@@ -164,7 +164,7 @@ fn the_final_spec_says_where_each_value_comes_from() {
 fn a_queue_without_configuration_leaves_the_spec_as_it_is() {
     let spec = LaunchSpec::from_value(json!({"job": "j", "resource": "sagemaker"})).unwrap();
     let none = TemplateVariables::default();
-    let result = final_spec(&Value::Null, None, &none, &Value::Null, &spec).unwrap();
+    let result = final_spec(&Value::Null, None, &none, &Value::Null, spec).unwrap();
     assert_eq!(
         result.spec,
         json!({"job": "j", "resource": "sagemaker", "resource_args": {"sagemaker": {}}})
@@ -177,7 +177,7 @@ fn a_variable_without_value_is_refused() {
     let variables = TemplateVariables::from_value(json!({"v": {"schema": {"type": "string"}}})).unwrap();
     let config = json!({"resource_args": {"kubernetes": {"a": "{{v}}"}}});
     let spec = LaunchSpec::from_value(json!({"job": "j"})).unwrap();
-    let error = final_spec(&config, Some("kubernetes"), &variables, &Value::Null, &spec).unwrap_err();
+    let error = final_spec(&config, Some("kubernetes"), &variables, &Value::Null, spec).unwrap_err();
     assert!(error.to_string().contains("`v` has no default"), "{error}");
 }
 

@@ -33,7 +33,8 @@ impl AgentQuery {
             return Ok(None);
         };
         if !agent.managed && access::run_agent(ctx.principal(), &agent.entity).is_ok() {
-            ctx.store().touch_agent(agent.id, None, ctx.now()).await?;
+            let contacts = &ctx.app().contacts;
+            contacts.hear(ctx.store(), agent.id, None, ctx.now()).await?;
         }
         Ok(Some(LaunchAgent::new(agent)))
     }
@@ -129,8 +130,9 @@ impl AgentMutation {
                 ))
             })?),
         };
+        let contacts = &ctx.app().contacts;
         Ok(UpdateLaunchAgentPayload {
-            success: ctx.store().touch_agent(agent.id, status, ctx.now()).await?,
+            success: contacts.hear(ctx.store(), agent.id, status, ctx.now()).await?,
             client_mutation_id: input.client_mutation_id,
         })
     }

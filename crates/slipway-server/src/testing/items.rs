@@ -3,8 +3,10 @@
 use axum::body::Body;
 use axum::http::{Request, header};
 use serde_json::{Value, json};
+use slipway_model::id::{ItemId, LeaseHandle};
 
 use super::{TestServer, basic};
+use crate::lookup::Lookup;
 
 /// Pushes with the official document; returns the item's id.
 pub(super) async fn push(server: &TestServer, key: &str, queue: &str, spec: &Value) -> String {
@@ -188,6 +190,34 @@ async fn a_plain_item_id_holds_no_lease() {
         .await
         .data();
     assert_eq!(acked["ackRunQueueItem"]["success"], false);
+}
+
+#[tokio::test]
+async fn where_a_run_goes_is_known_alike_of_items_leased_here_and_elsewhere() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    server.queue(&key, "alice", "q").await;
+    push(&server, &key, "q", &image("1")).await;
+    push(&server, &key, "q", &json!({"docker": {"docker_image": "busybox:2"}})).await;
+    let mut ids = Vec::new();
+    for _ in 0..2 {
+        let popped = pop(&server, &key, "q").await;
+        let handle: LeaseHandle = popped["runQueueItemId"]
+            .as_str()
+            .and_then(|id| id.parse().ok())
+            .expect("a handle");
+        ids.push(handle.item);
+    }
+    ids.push(ItemId::new(ids[0].entity, 999));
+    let here = &server.app.lookup;
+    for lookup in [here, &Lookup::default()] {
+        let found = lookup.destinations(&server.app.store, &ids).await.expect("a store");
+        let projects: Vec<_> = found
+            .iter()
+            .map(|found| found.as_ref().map(|to| to.project.as_deref()))
+            .collect();
+        assert_eq!(projects, [Some(Some("proj")), Some(None), None]);
+    }
 }
 
 #[tokio::test]

@@ -15,9 +15,9 @@ use slipway_model::id::{ItemId, LeaseHandle, RunName};
 use slipway_model::item::{Failure, LEASE_TERM, Refusal};
 use slipway_model::merge::{FinalSpec, submitted};
 use slipway_model::policy::check_submitter_args;
-use slipway_model::push::not_allowed;
+use slipway_model::push::{Destination, not_allowed};
 use slipway_model::queue::{QUEUE_PROJECT, Resource};
-use slipway_model::spec::{LaunchSpec, RUN_KEY};
+use slipway_model::spec::RUN_KEY;
 use slipway_store::agents::Agent;
 use slipway_store::events::{Position, Scope};
 use slipway_store::items::{Acked, Item, Leased, Outcome, Report, ReturnCause as StoreCause};
@@ -65,7 +65,8 @@ impl HoldMutation {
             .await?
             .ok_or_else(|| ApiError::not_found("queue", &input.queue_name))?;
         if let Some(agent) = agent {
-            ctx.store().touch_agent(agent, None, ctx.now()).await?;
+            let contacts = &ctx.app().contacts;
+            contacts.hear(ctx.store(), agent, None, ctx.now()).await?;
         }
         let leased = ctx.store().lease(agent, vec![queue.id], 1, false, ctx.now()).await?;
         for leased in leased {
@@ -100,12 +101,13 @@ impl HoldMutation {
             None => None,
             Some(handle) => {
                 check_run_id(&input.run_name)?;
-                let spec = ctx.store().item_specs(vec![handle.item]).await?.pop().flatten();
-                match spec {
+                let lookup = &ctx.app().lookup;
+                let destination = lookup.destinations(ctx.store(), &[handle.item]).await?.pop().flatten();
+                match destination {
                     None => None,
-                    Some(spec) => Some((
+                    Some(destination) => Some((
                         handle,
-                        named_run(ctx.caller(), handle, &spec, &input.run_name, None, None).await?,
+                        named_run(ctx.caller(), handle, &destination, &input.run_name, None, None).await?,
                     )),
                 }
             }
@@ -292,16 +294,16 @@ pub(in crate::graphql) async fn ack_items(ctx: &Caller, input: AckRunQueueItemsI
     for (index, _) in &valid {
         check_run_id(&input.items[*index].run_name)?;
     }
-    let specs = ctx.store().item_specs(batch.items()).await?;
+    let destinations = ctx.app().lookup.destinations(ctx.store(), &batch.items()).await?;
     let mut acks = Vec::with_capacity(valid.len());
-    for ((index, handle), spec) in valid.into_iter().zip(specs) {
-        let Some(spec) = spec else {
+    for ((index, handle), destination) in valid.into_iter().zip(destinations) {
+        let Some(destination) = destination else {
             batch.drop_handle(index);
             continue;
         };
         let item = &input.items[index];
         let (entity, project) = (item.entity_name.as_deref(), item.project_name.as_deref());
-        let run = named_run(ctx, handle, &spec, &item.run_name, entity, project).await?;
+        let run = named_run(ctx, handle, &destination, &item.run_name, entity, project).await?;
         acks.push((handle, run));
     }
     let (store, now) = (ctx.store(), ctx.now());
@@ -374,8 +376,9 @@ pub(in crate::graphql) async fn finish_items(ctx: &Caller, input: FinishRunQueue
 /// item then fails, since no later attempt could do better.
 async fn handed_out(ctx: &Caller, leased: &Leased) -> Result<Option<FinalSpec>> {
     let config = ctx.app().lookup.config(ctx.store(), leased.item.revision).await?;
-    match config.final_spec(&leased.item) {
-        Ok(mut final_spec) => {
+    match config.leased_spec(&leased.item) {
+        Ok((mut final_spec, destination)) => {
+            ctx.app().lookup.note_destination(leased.item.id, destination);
             if let Value::Object(spec) = &mut final_spec.spec {
                 spec.insert(RUN_KEY.to_owned(), Value::String(ctx.app().auth.run_key(leased.handle)));
                 spec.insert("author".to_owned(), Value::String(leased.item.author.clone()));
@@ -440,14 +443,13 @@ async fn allowed_overrides(
 async fn named_run(
     ctx: &Caller,
     handle: LeaseHandle,
-    spec: &str,
+    destination: &Destination,
     run: &str,
     given_entity: Option<&str>,
     given_project: Option<&str>,
 ) -> Result<RunName> {
-    let spec = LaunchSpec::parse(spec).map_err(ApiError::internal)?;
-    let entity = match spec.entity() {
-        Some(entity) => entity.to_owned(),
+    let entity = match &destination.entity {
+        Some(entity) => entity.clone(),
         None => ctx
             .app()
             .lookup
@@ -462,7 +464,7 @@ async fn named_run(
         )));
     }
     // The agent knows the project of a job that names none.
-    let project = spec.run_project().or_else(|| given_project.map(str::to_owned));
+    let project = destination.project.clone().or_else(|| given_project.map(str::to_owned));
     Ok(RunName {
         entity,
         project: project.unwrap_or_else(|| DEFAULT_PROJECT.to_owned()),
