@@ -98,6 +98,10 @@ pub(crate) enum Event {
     StopRequested(String),
     /// The server says whether to take new items.
     DrainRequested(bool),
+    /// The server has taken this status.
+    StatusTaken(AgentStatus),
+    /// A status did not reach the server.
+    StatusLost,
     /// Another instance took the agent's name.
     Replaced,
     /// A pop brought these handles; their tasks have begun.
@@ -154,6 +158,8 @@ pub(crate) struct Core {
     next_heartbeat: Millis,
     drain_deadline: Option<Millis>,
     status: Option<AgentStatus>,
+    /// What the server goes by.
+    taken: Option<AgentStatus>,
 }
 
 impl Core {
@@ -184,6 +190,7 @@ impl Core {
             next_heartbeat: now,
             drain_deadline: None,
             status: None,
+            taken: None,
         }
     }
 
@@ -251,6 +258,12 @@ impl Core {
                 self.eager |= self.server_drains && !drain;
                 self.server_drains = drain;
             }
+            Event::StatusTaken(status) => {
+                // A pop of before was answered as that of an agent that drains: with nothing.
+                self.eager |= self.taken == Some(AgentStatus::Draining) && status != AgentStatus::Draining;
+                self.taken = Some(status);
+            }
+            Event::StatusLost => self.next_heartbeat = self.next_heartbeat.min(now + spread_out(HEARTBEAT, spread)),
             Event::Replaced => {
                 self.replaced = true;
                 // The other instance cannot see workloads of this machine and will run them again.

@@ -313,9 +313,11 @@ async fn tell(shared: &Shared, status: AgentStatus, events: &mpsc::UnboundedSend
     };
     if let Err(error) = client.update_agent(&shared.agent_id, status).await {
         tracing::debug!(%error, "the status was not taken");
+        let _ = events.send(Message::Core(Event::StatusLost));
         return;
     }
     shared.vitals.answered();
+    let _ = events.send(Message::Core(Event::StatusTaken(status)));
     if shared.managed || status == AgentStatus::Killed {
         return;
     }

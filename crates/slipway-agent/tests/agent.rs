@@ -624,6 +624,28 @@ async fn a_status_waits_for_the_one_before_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_waits_is_taken_when_a_drain_is_taken_back() {
+    let bench = Bench::new().await;
+    let agent = bench.agent(|_| {});
+    let go = bench.signal("go");
+    let script = format!("while [ ! -e {} ]; do sleep 0.02; done", go.display());
+    let first = bench.push(&script).await;
+    bench.wait_for(&first, &["RUNNING"]).await;
+    let known = async || bench.client.agents("alice").await.unwrap().remove(0);
+    let drain = async |drain| bench.client.drain_agent(&known().await.id, drain).await.unwrap();
+    drain(true).await;
+    in_time("the server knows that it drains", async {
+        while known().await.agent_status.as_deref() != Some("DRAINING") {}
+    })
+    .await;
+    let second = bench.push(&script).await;
+    drain(false).await;
+    bench.wait_for(&second, &["RUNNING"]).await;
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(agent.drain().await, End::Drained);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn jobs_go_on_while_the_server_is_gone_and_are_reported_later() {
     let mut bench = Bench::new().await;
     let go = bench.signal("go");

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use slipway_model::Millis;
-use slipway_model::id::LeaseHandle;
+use slipway_model::id::{ItemId, LeaseHandle};
+use slipway_model::item::ItemState;
 use slipway_store::events::Event;
 use slipway_store::{Error, Result, garbage};
 use tokio::time::{MissedTickBehavior, interval, sleep};
@@ -78,17 +79,10 @@ async fn back_off(error: &Error) {
 /// Words for one agent that take a look into the store.
 async fn tell_holder(app: &App, event: &Event) -> Result<()> {
     match (&*event.kind, event.item, event.agent) {
-        ("stop-requested", Some(item), _) => {
-            if let Some(item) = app.store.item(item).await?
-                && item.state.is_held()
-                && let Some(agent) = item.agent
-            {
-                let handle = LeaseHandle {
-                    item: item.id,
-                    epoch: item.epoch,
-                };
-                app.hub.stop(agent, handle);
-            }
+        ("stop-requested", Some(item), _) => stop(app, item, ItemState::is_held).await?,
+        // By somebody other than its agent, which may be preparing it.
+        ("killed", Some(item), Some(_)) if !event.actor.is_empty() => {
+            stop(app, item, |state| state == ItemState::Killed).await?;
         }
         ("agent-status", _, Some(agent)) => {
             let detail: serde_json::Value = serde_json::from_str(&event.detail).unwrap_or_default();
@@ -97,6 +91,21 @@ async fn tell_holder(app: &App, event: &Event) -> Result<()> {
             }
         }
         _ => {}
+    }
+    Ok(())
+}
+
+/// Tells the agent of an item to stop it, if it is in the state for that.
+async fn stop(app: &App, item: ItemId, applies: impl Fn(ItemState) -> bool) -> Result<()> {
+    if let Some(item) = app.store.item(item).await?
+        && applies(item.state)
+        && let Some(agent) = item.agent
+    {
+        let handle = LeaseHandle {
+            item: item.id,
+            epoch: item.epoch,
+        };
+        app.hub.stop(agent, handle);
     }
     Ok(())
 }

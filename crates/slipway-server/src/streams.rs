@@ -187,7 +187,8 @@ async fn agent_events(
         .collect();
     let mail = Mail {
         items: true,
-        drain: agent.drain_requested.then_some(true),
+        // Also that it does not: it may have been taken back while no stream was open.
+        drain: Some(agent.drain_requested),
         stop,
         replaced: !alive || agent.status == AgentStatus::Killed,
     };

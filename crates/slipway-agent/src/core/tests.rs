@@ -234,6 +234,31 @@ fn the_server_may_ask_for_a_drain_and_take_it_back() {
 }
 
 #[test]
+fn what_waited_during_a_drain_is_taken_once_the_server_knows_that_it_is_over() {
+    let mut core = Core::new(2, true, None, handles(&["a"]), 0);
+    core.handle(Event::StreamOpened, 0, EVEN);
+    core.handle(Event::Popped(vec![]), 0, EVEN);
+    core.handle(Event::StatusTaken(AgentStatus::Running), 0, EVEN);
+    core.handle(Event::DrainRequested(true), 1, EVEN);
+    core.handle(Event::StatusTaken(AgentStatus::Draining), 2, EVEN);
+    let actions = core.handle(Event::DrainRequested(false), 3, EVEN);
+    assert_eq!(actions, [Action::Pop(1), Action::Heartbeat(AgentStatus::Running)]);
+    // The status was lost, and the server gives nothing to an agent that drains.
+    core.handle(Event::StatusLost, 4, EVEN);
+    assert_eq!(core.handle(Event::Popped(vec![]), 5, EVEN), []);
+    assert!(core.wake_at() <= 5 + HEARTBEAT, "{}", core.wake_at());
+    assert_eq!(
+        core.handle(Event::Tick, core.wake_at(), EVEN),
+        [Action::Heartbeat(AgentStatus::Running)]
+    );
+    let now = core.wake_at();
+    assert_eq!(
+        core.handle(Event::StatusTaken(AgentStatus::Running), now, EVEN),
+        [Action::Pop(1)]
+    );
+}
+
+#[test]
 fn a_replaced_agent_gives_up_its_jobs_before_it_ends() {
     let mut core = Core::new(2, true, None, handles(&["a", "b"]), 0);
     assert_eq!(
@@ -294,6 +319,8 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Event::PopFailed),
         Just(Event::RenewFailed),
         any::<bool>().prop_map(Event::DrainRequested),
+        prop::sample::select(vec![AgentStatus::Running, AgentStatus::Draining]).prop_map(Event::StatusTaken),
+        Just(Event::StatusLost),
         handle.clone().prop_map(Event::StopRequested),
         handle.clone().prop_map(Event::Ended),
         prop::collection::vec((handle, lease), 0..4).prop_map(Event::Renewed),

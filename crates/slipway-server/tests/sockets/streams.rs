@@ -31,7 +31,18 @@ async fn an_agent_hears_of_items_of_a_stop_and_of_a_drain() {
     let mut stream = bed
         .events(&key, &format!("/slipway/v1/agents/{agent}/events"), None)
         .await;
+    assert_eq!(stream.next().await.unwrap().json(), json!({"drain": false}));
     assert_eq!(stream.next().await.unwrap().kind, "items", "at once on connecting");
+
+    // One that is not started yet ends at once, and its agent is preparing it.
+    let early = push(&bed, &key, "ann", "a").await;
+    assert_eq!(stream.next().await.unwrap().kind, "items", "after the push");
+    let popped = bed.data(&key, POP, json!({"a": agent})).await;
+    let handle = popped["popRunQueueItems"]["items"][0]["runQueueItemId"].clone();
+    let cancelled = bed.data(&key, CANCEL, json!({"i": early})).await;
+    assert_eq!(cancelled["cancelRunQueueItem"]["item"]["state"], "KILLED");
+    let stop = stream.expect("stop").await;
+    assert_eq!(stop.json(), json!({"runQueueItemId": handle}));
 
     let item = push(&bed, &key, "ann", "a").await;
     assert_eq!(stream.next().await.unwrap().kind, "items", "after the push");
