@@ -1,15 +1,16 @@
-//! Shows on an item what its target waits for, so that whoever waits for the job sees why.
+//! Shows on an item what its job waits for, so that whoever waits for the job sees why.
 //!
 //! A word is told once it has stood for a moment, and the next one after a pause: most waits end before
-//! they concern anybody. A word that does not reach the server is not repeated; the next one may.
+//! they concern anybody. Of several the item shows one: what is being waited for, else that the target
+//! does not answer, else, once the job runs, what stays true of it. What has passed is taken down.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use slipway_client::{Client, Retry};
 use slipway_runner::{News, Notice};
 use slipway_wire::item::Failure;
-use tokio::sync::watch;
+use tokio::sync::{MutexGuard, watch};
 use tokio::time::sleep;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -19,106 +20,237 @@ const SETTLE: Duration = Duration::from_secs(2);
 /// The pause after a word.
 const BETWEEN: Duration = Duration::from_secs(5);
 
+/// What an official server, which keeps a warning until the next one, is told when it has passed.
+const PASSED: &str = "what the job waited for has passed";
+
+/// What there is to say of a job.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Words {
+    /// What its target waits for.
+    waits: Option<Notice>,
+    /// Why it cannot be looked at.
+    unanswered: Option<Notice>,
+    /// What stays true of it.
+    lasting: Vec<Notice>,
+    /// Whether it runs.
+    runs: bool,
+    /// Whether it has ended, so that nothing more is said.
+    ended: bool,
+}
+
+impl Words {
+    /// Takes a target's news.
+    fn take(&mut self, news: News) {
+        match news {
+            News::Waits(notice) => self.waits = Some(notice),
+            News::GoesOn => self.waits = None,
+            News::Warns(notice) if self.lasting.contains(&notice) => {}
+            News::Warns(notice) => self.lasting.push(notice),
+        }
+    }
+
+    /// What is to stand on the item.
+    fn shown(&self) -> Option<Notice> {
+        let passing = self.waits.as_ref().or(self.unanswered.as_ref());
+        passing.cloned().or_else(|| {
+            let first = self.lasting.first().filter(|_| self.runs)?;
+            let messages: Vec<&str> = self.lasting.iter().map(|notice| notice.message.as_str()).collect();
+            Some(Notice {
+                stage: first.stage,
+                message: messages.join("\n"),
+            })
+        })
+    }
+}
+
+/// What stands on the item; held while a word is on its way.
+#[derive(Debug, Default)]
+pub(crate) struct Standing(Option<Notice>);
+
+impl Standing {
+    /// The server has taken it down by itself.
+    pub(crate) fn forget(&mut self) {
+        self.0 = None;
+    }
+}
+
 /// The board of one item.
 pub(crate) struct Board {
     client: Client,
     handle: String,
-    latest: watch::Sender<Option<Notice>>,
-    /// What stays true; `None` once it was told with the start.
-    lasting: Mutex<Option<Vec<Notice>>>,
-    /// Held while a word is on its way.
-    turn: Arc<tokio::sync::Mutex<()>>,
+    managed: bool,
+    words: watch::Sender<Words>,
+    standing: Arc<tokio::sync::Mutex<Standing>>,
     teller: OnceLock<AbortOnDropHandle<()>>,
 }
 
 impl Board {
-    pub(crate) fn new(client: Client, handle: String) -> Self {
+    pub(crate) fn new(client: Client, handle: String, managed: bool) -> Self {
         Self {
             client,
             handle,
-            latest: watch::Sender::new(None),
-            lasting: Mutex::new(Some(Vec::new())),
-            turn: Arc::default(),
+            managed,
+            words: watch::Sender::default(),
+            standing: Arc::default(),
             teller: OnceLock::new(),
         }
     }
 
     /// Takes a target's news.
     pub(crate) fn take(&self, news: News) {
-        match news {
-            News::Waits(notice) => self.show(notice),
-            News::GoesOn => drop(self.latest.send_replace(None)),
-            News::Warns(notice) => {
-                let mut lasting = self.lasting.lock().unwrap_or_else(PoisonError::into_inner);
-                match lasting.as_mut() {
-                    Some(list) => list.push(notice),
-                    None => {
-                        drop(lasting);
-                        self.show(notice);
-                    }
-                }
-            }
-        }
+        self.change(|words| words.take(news));
+    }
+
+    /// Notes why the job cannot be looked at, or that it can.
+    pub(crate) fn unanswered(&self, notice: Option<Notice>) {
+        self.change(|words| words.unanswered = notice);
     }
 
     /// What is being waited for.
     pub(crate) fn latest(&self) -> Option<String> {
-        self.latest.borrow().as_ref().map(|notice| notice.message.clone())
+        self.words.borrow().waits.as_ref().map(|notice| notice.message.clone())
     }
 
-    /// Takes what stands there down, and lets nothing new reach the server while the answer is held: a
+    /// Drops what the start waited for, and lets nothing new reach the server while the answer is held: a
     /// server forgets with the start of a job what it waited for.
-    pub(crate) async fn quiet(&self) -> tokio::sync::MutexGuard<'_, ()> {
-        self.latest.send_replace(None);
-        self.turn.lock().await
+    pub(crate) async fn quiet(&self) -> MutexGuard<'_, Standing> {
+        self.change(|words| words.waits = None);
+        self.standing.lock().await
     }
 
     /// Shows what stays true, now that the job runs.
-    pub(crate) fn show_lasting(&self) {
-        let list = self.lasting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let list = list.unwrap_or_default();
-        if let Some(first) = list.first() {
-            let messages: Vec<&str> = list.iter().map(|notice| notice.message.as_str()).collect();
-            self.show(Notice {
-                stage: first.stage,
-                message: messages.join("\n"),
+    pub(crate) fn runs(&self) {
+        self.change(|words| words.runs = true);
+    }
+
+    /// Says nothing more; returns once nothing is on its way.
+    pub(crate) async fn close(&self) {
+        self.change(|words| words.ended = true);
+        drop(self.standing.lock().await);
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Words)) {
+        let changed = self.words.send_if_modified(|words| {
+            let before = words.clone();
+            change(words);
+            *words != before
+        });
+        if changed {
+            self.teller.get_or_init(|| {
+                let teller = Teller {
+                    client: self.client.with_retry(Retry::Never),
+                    handle: self.handle.clone(),
+                    managed: self.managed,
+                    standing: Arc::clone(&self.standing),
+                };
+                let mut words = self.words.subscribe();
+                words.mark_changed();
+                AbortOnDropHandle::new(tokio::spawn(teller.run(words)))
             });
         }
     }
+}
 
-    fn show(&self, notice: Notice) {
-        self.teller.get_or_init(|| {
-            let (client, handle) = (self.client.with_retry(Retry::Never), self.handle.clone());
-            let (latest, turn) = (self.latest.subscribe(), Arc::clone(&self.turn));
-            AbortOnDropHandle::new(tokio::spawn(tell(client, handle, latest, turn)))
-        });
-        self.latest.send_replace(Some(notice));
+/// Brings to the server what is to stand on the item.
+struct Teller {
+    client: Client,
+    handle: String,
+    managed: bool,
+    standing: Arc<tokio::sync::Mutex<Standing>>,
+}
+
+impl Teller {
+    async fn run(self, mut words: watch::Receiver<Words>) {
+        while words.changed().await.is_ok() {
+            sleep(SETTLE).await;
+            while self.tell(&mut words).await {
+                sleep(BETWEEN).await;
+            }
+        }
+    }
+
+    /// Whether there was something to tell, so that it is looked again after a pause whether it stands.
+    async fn tell(&self, words: &mut watch::Receiver<Words>) -> bool {
+        let mut standing = self.standing.lock().await;
+        let (shown, ended) = {
+            let words = words.borrow_and_update();
+            (words.shown(), words.ended)
+        };
+        if ended || shown == standing.0 {
+            return false;
+        }
+        match self.client.warn_item(&self.handle, &self.warning(shown.as_ref())).await {
+            Ok(()) => standing.0 = shown,
+            Err(error) => {
+                tracing::debug!(item = self.handle, %error, "what the job waits for was not told");
+                if !error.is_passing() {
+                    // The next word may be taken.
+                    standing.0 = shown;
+                }
+            }
+        }
+        true
+    }
+
+    fn warning(&self, shown: Option<&Notice>) -> Failure {
+        let (stage, message) = match shown {
+            Some(notice) => (notice.stage, notice.message.as_str()),
+            None if self.managed => ("agent", ""),
+            None => ("agent", PASSED),
+        };
+        Failure {
+            stage: stage.to_owned(),
+            message: message.to_owned(),
+            reason: None,
+            file_paths: Vec::new(),
+        }
     }
 }
 
-async fn tell(
-    client: Client,
-    handle: String,
-    mut latest: watch::Receiver<Option<Notice>>,
-    turn: Arc<tokio::sync::Mutex<()>>,
-) {
-    while latest.changed().await.is_ok() {
-        sleep(SETTLE).await;
-        {
-            let _turn = turn.lock().await;
-            let Some(notice) = latest.borrow_and_update().clone() else {
-                continue;
-            };
-            let warning = Failure {
-                stage: notice.stage.to_owned(),
-                message: notice.message,
-                reason: None,
-                file_paths: Vec::new(),
-            };
-            if let Err(error) = client.warn_item(&handle, &warning).await {
-                tracing::debug!(item = handle, %error, "what the job waits for was not told");
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn notice(message: &str) -> Notice {
+        Notice {
+            stage: "stage",
+            message: message.to_owned(),
         }
-        sleep(BETWEEN).await;
+    }
+
+    #[test]
+    fn an_item_shows_what_is_waited_for_before_what_stays_true() {
+        let mut words = Words::default();
+        let mut shows = |change: &dyn Fn(&mut Words), expected: Option<&str>| {
+            change(&mut words);
+            let shown = words.shown().map(|notice| notice.message);
+            assert_eq!(shown.as_deref(), expected, "{words:?}");
+        };
+        // A server forgets with the start of a job what it was told before.
+        shows(&|words| words.take(News::Warns(notice("no swap limit"))), None);
+        shows(&|words| words.take(News::Waits(notice("a pull"))), Some("a pull"));
+        shows(&|words| words.take(News::GoesOn), None);
+        shows(&|words| words.runs = true, Some("no swap limit"));
+        let lasting = "no swap limit\nit was paused";
+        shows(&|words| words.take(News::Warns(notice("it was paused"))), Some(lasting));
+        shows(&|words| words.unanswered = Some(notice("away")), Some("away"));
+        shows(&|words| words.take(News::Waits(notice("a stop"))), Some("a stop"));
+        shows(&|words| words.take(News::GoesOn), Some("away"));
+        shows(&|words| words.unanswered = None, Some(lasting));
+    }
+
+    #[test]
+    fn a_word_that_is_repeated_changes_nothing() {
+        let mut words = Words::default();
+        for news in [
+            News::Waits(notice("a stop")),
+            News::Warns(notice("it was paused")),
+            News::GoesOn,
+        ] {
+            words.take(news.clone());
+            let once = words.clone();
+            words.take(news);
+            assert_eq!(words, once);
+        }
     }
 }

@@ -23,7 +23,7 @@ use slipway_model::item::Failure;
 use slipway_model::macros::{MacroContext, expand};
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_model::queue::Resource;
-use slipway_runner::{Exit, Line, Runner, RunnerError, Status, Workload, WorkloadId};
+use slipway_runner::{Exit, Line, Notice, Runner, RunnerError, Status, Workload, WorkloadId};
 use slipway_wire::item::{Ack, ItemResult, LeasedItem, ReturnCause};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -146,7 +146,7 @@ impl StartClock {
 
 impl ItemTask {
     pub(crate) fn new(shared: Arc<Shared>, handle: String, orders: watch::Receiver<Order>) -> Self {
-        let board = Arc::new(Board::new(shared.client.clone(), handle.clone()));
+        let board = Arc::new(Board::new(shared.client.clone(), handle.clone(), shared.managed));
         let ear = Arc::clone(&board);
         Self {
             shared,
@@ -401,6 +401,7 @@ impl ItemTask {
             let status = shared.runner.status(&job.workload).await;
             if status.is_ok() && std::mem::take(&mut unreadable) {
                 tracing::info!(workload = %job.workload, "its status can be read again");
+                self.board.unanswered(None);
             }
             match status {
                 Ok(Status::Starting) => {
@@ -423,6 +424,10 @@ impl ItemTask {
                     if !std::mem::replace(&mut unreadable, true) {
                         tracing::warn!(workload = %job.workload, %error, "its status cannot be read; trying again");
                     }
+                    self.board.unanswered(Some(Notice {
+                        stage: if error.is_away() { "engine-away" } else { "status" },
+                        message: format!("{error}; how the job stands is not known until it can be asked"),
+                    }));
                     sleep(TARGET_AGAIN).await;
                 }
             }
@@ -513,7 +518,7 @@ impl ItemTask {
     /// Reports until the report is accepted, or refused for good.
     async fn report(&self, mut conclusion: Conclusion, log: Option<String>) {
         let shared = &self.shared;
-        drop(self.board.quiet().await);
+        self.board.close().await;
         if let (false, Some(failure), Some(log)) = (shared.managed, conclusion.failure.as_mut(), log) {
             failure.file_paths = attach_log(shared, &self.handle, log).await;
         }
@@ -650,15 +655,17 @@ pub(crate) async fn prepare(shared: &Shared, item: &LeasedItem, plan: &Plan) -> 
 
 /// Tells the server that a workload runs.
 async fn announce(shared: Arc<Shared>, handle: String, board: Arc<Board>) {
-    let _quiet = board.quiet().await;
+    let mut standing = board.quiet().await;
     let (shared, handles) = (&shared, &[handle]);
     let told = persistently(&shared.client, "report a running job", |client| async move {
         client.mark_running(&shared.agent_id, handles).await
     });
-    if let Err(error) = told.await {
-        tracing::warn!(item = handles[0], %error, "the server refused the news that it runs");
+    match told.await {
+        Ok(_) if shared.managed => standing.forget(),
+        Ok(_) => {}
+        Err(error) => tracing::warn!(item = handles[0], %error, "the server refused the news that it runs"),
     }
-    board.show_lasting();
+    board.runs();
 }
 
 /// Whether an official server wants the run to stop. An unreachable one does not.

@@ -514,8 +514,11 @@ fn warn(
         fields: &[("warning", Field::Text)],
         params: Vec::new(),
     };
-    let text = step::failure_text(warning)?;
-    let moved = step::update(tx, batch, holder, &[handle], |_| vec![text.as_str().into()])?;
+    let text = match warning.message.as_str() {
+        "" => Value::Null,
+        _ => step::failure_text(warning)?.into(),
+    };
+    let moved = step::update(tx, batch, holder, &[handle], |_| vec![text.clone()])?;
     match moved.get(&handle.item) {
         Some(item) => {
             events::append(tx, now, &[item.event("warning", step::end_detail(Some(warning), None))])?;
@@ -687,7 +690,8 @@ impl Store {
         Ok(answers.into_iter().next().unwrap_or(Err(Refusal::Stale)))
     }
 
-    /// Attaches a warning to an item that was handed out.
+    /// Attaches a warning to an item that was handed out, in place of an earlier one. One without words
+    /// takes it away.
     pub async fn warn(
         &self,
         holder: Option<AgentId>,

@@ -490,6 +490,15 @@ async fn a_warning_is_kept_and_cleared(bed: &Bed) {
         .unwrap()
         .unwrap();
     assert_eq!(bed.item(handle.item).await.warning, Some(failure("unschedulable")));
+    let mut nothing = failure("unschedulable");
+    nothing.message.clear();
+    bed.store.warn(None, handle, nothing, T0).await.unwrap().unwrap();
+    assert_eq!(bed.item(handle.item).await.warning, None);
+    bed.store
+        .warn(None, handle, failure("unschedulable"), T0)
+        .await
+        .unwrap()
+        .unwrap();
     bed.store.running(None, vec![handle], T0).await.unwrap()[0].unwrap();
     let item = bed.item(handle.item).await;
     assert_eq!(

@@ -209,7 +209,8 @@ impl HoldMutation {
         })
     }
 
-    /// Attaches a warning to an item. `success: false` if the lease has ended.
+    /// Attaches a warning to an item, in place of an earlier one; an empty message takes that away.
+    /// `success: false` if the lease has ended.
     async fn update_run_queue_item_warning(
         &self,
         ctx: &Context<'_>,
