@@ -27,6 +27,8 @@ StartAgent = Callable[..., Agent]
 # The command of today gives Debian's engine one network only; with several it is judged by these.
 NETWORKS = {"@NET": {"aliases": ["cache", "db"], "ip": "@NET_IP"}, "@OTHER": {"aliases": [], "ip": None}}
 
+MAC = "02:42:0a:d5:00:4d"
+
 # What the queue says; what begins with `@` is made by each test run.
 CASES: dict[str, dict[str, Any]] = {
     "on the default network": {
@@ -44,7 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
         "health-cmd": "true", "health-interval": "1s", "health-timeout": "2s", "health-retries": 3, "health-start-period": "500ms",
         "label": ["a=1", "b"], "label-file": "@DIR/labels", "platform": "linux/amd64", "restart": "no",
     },
-    "several networks": {"network": ["@NET", "@OTHER"], "network-alias": ["db", "cache"], "ip": "@NET_IP", "cpus": 0.5},
+    "several networks": {"network": ["@NET", "@OTHER"], "network-alias": ["db", "cache"], "ip": "@NET_IP", "mac-address": MAC, "cpus": 0.5},
     "a network with its settings": {
         "network": "name=@NET,alias=web", "volume": ["@DIR:/in:ro", "@DIR/sub:/sub", "@VOLUME:/named", "/anonymous"],
         "publish-all": True, "expose": "7000", "no-healthcheck": True, "tty": True, "interactive": True,
@@ -70,7 +72,7 @@ CASES: dict[str, dict[str, Any]] = {
 ELSEWHERE = {
     "Windows": {"cpu-count", "cpu-percent", "io-maxbandwidth", "io-maxiops", "isolation"},
     "refused, tested in the model": {"cidfile", "kernel-memory", "use-api-socket"},
-    "a later engine": {"annotation", "health-start-interval", "mac-address"},
+    "a later engine": {"annotation", "health-start-interval"},
     "a kernel or a driver that test machines lack": {"privileged", "cpu-rt-period", "cpu-rt-runtime", "blkio-weight-device", "storage-opt", "ip6", "link-local-ip"},
     "a test of its own": {"entrypoint", "gpus", "name", "pull", "stop-signal", "env"},
 }  # fmt: skip
@@ -196,8 +198,10 @@ def test_every_option_reaches_the_engine_as_docker_run_would_give_it(
         ours = facts(found[case])
         if case == "several networks":
             networks = {words[name]: filled(settings, words) for name, settings in NETWORKS.items()}
-            if ours["Networks"] != networks:
-                wrong[case] = (networks, ours["Networks"])
+            # Which the command refuses to ask of an engine that has it in another place.
+            mac = found[case]["NetworkSettings"]["Networks"][words["@NET"]]["MacAddress"]
+            if (ours["Networks"], mac) != (networks, MAC):
+                wrong[case] = (networks, ours["Networks"], mac)
             continue
         asked = options[case]
         made = docker.run("create", *flags(asked), "--entrypoint", "sh", BUSYBOX, "-c", "sleep 600")

@@ -1,4 +1,4 @@
-"""A registry that asks for a password and has no image: what it is asked is what matters."""
+"""A registry without images: how it answers is what matters."""
 
 from __future__ import annotations
 
@@ -9,15 +9,28 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 class Registry:
-    """An HTTP server as docker's registry API has it, on a port of its own."""
+    """An HTTP server as docker's registry API has it, on a port of its own. Who asks for an image may get a status
+    and nothing else (`bare`; `everywhere`: whatever is asked), or no answer at all (`silent`)."""
 
-    def __init__(self, user: str | None = None, password: str = "") -> None:
+    def __init__(
+        self, user: str | None = None, password: str = "", *, bare: int = 0, everywhere: bool = False, silent: bool = False
+    ) -> None:
+        self.asked = threading.Event()
+        self.over = threading.Event()
         self.wanted = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode() if user else None
         registry = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                if registry.wanted and self.headers.get("Authorization") != registry.wanted:
+                if silent and self.path != "/v2/":
+                    registry.asked.set()
+                    registry.over.wait()
+                    self.close_connection = True
+                elif bare and (self.path != "/v2/" or everywhere):
+                    self.send_response(bare)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                elif registry.wanted and self.headers.get("Authorization") != registry.wanted:
                     self.answer(401, "UNAUTHORIZED", "authentication required")
                 elif self.path == "/v2/":
                     self.answer(200)
@@ -46,5 +59,6 @@ class Registry:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
+        self.over.set()
         self.server.shutdown()
         self.server.server_close()

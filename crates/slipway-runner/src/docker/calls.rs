@@ -9,7 +9,7 @@ use slipway_model::docker_options::{Api, FurtherNetwork, Need};
 use tokio::time::Instant;
 
 use super::engine::{self, Engine, TIMEOUT, Trouble};
-use super::request;
+use super::request::{self, Container};
 use super::{AGAIN, UNREADABLE};
 use crate::{Line, RunnerError, WorkloadId};
 
@@ -121,14 +121,17 @@ pub(super) async fn connect(engine: &Engine, container: &str, network: &FurtherN
     }
 }
 
-/// What podman does although it says that its API is of an earlier version.
-const PODMAN_DOES: [&str; 1] = ["mac-address"];
+/// What podman does although it says that its API is of an earlier version, and what other engines of
+/// such a version have in another field of the request.
+const MAC_ADDRESS: &str = "mac-address";
 
 /// Refuses options that came with a later version of the API than the engine's: it would ignore them in
-/// silence.
-pub(super) async fn require_api(engine: &Engine, needs: &[Need]) -> Result<(), RunnerError> {
+/// silence. Answers with the MAC address that goes into the container's own settings, where an earlier
+/// engine looks for it.
+pub(super) async fn require_api(engine: &Engine, container: &Container) -> Result<Option<String>, RunnerError> {
+    let needs = &container.needs;
     if needs.is_empty() {
-        return Ok(());
+        return Ok(None);
     }
     let asked = engine.ask(|docker| async move { docker.version().await });
     let version = asked
@@ -140,12 +143,18 @@ pub(super) async fn require_api(engine: &Engine, needs: &[Need]) -> Result<(), R
         .flatten()
         .any(|component| component.name.starts_with("Podman"));
     let said = version.api_version.unwrap_or_default();
-    let Some(has) = Api::parse(&said) else { return Ok(()) };
-    let missing = needs
+    let Some(has) = Api::parse(&said) else { return Ok(None) };
+    let (addresses, missing): (Vec<&Need>, Vec<&Need>) = needs
         .iter()
-        .find(|need| need.since > has && !(podman && PODMAN_DOES.contains(&need.option)));
-    match missing {
-        None => Ok(()),
+        .filter(|need| need.since > has)
+        .partition(|need| need.option == MAC_ADDRESS);
+    let address = match addresses.first() {
+        Some(_) if !podman => container.only_mac_address(),
+        _ => None,
+    };
+    let unheard = addresses.first().filter(|_| !podman && address.is_none());
+    match missing.first().or(unheard) {
+        None => Ok(address),
         Some(need) => Err(RunnerError::Refused {
             reason: "engine-too-old",
             message: format!(

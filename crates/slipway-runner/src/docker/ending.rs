@@ -103,10 +103,11 @@ impl DockerRunner {
         // It ran when this was written: an end that comes now is taken for the stop's. The clocks of
         // agent and engine are not compared.
         let directory = self.directory(&record.id);
+        self.lock_stopped().insert(record.id.clone());
         if !directory.has(directory::STOP)
             && let Err(error) = write(&directory, directory::STOP, &())
         {
-            tracing::warn!(container = record.name, %error, "its end may be reported as a failure");
+            tracing::warn!(container = record.name, %error, "a later start of the agent may report its end as a failure");
         }
         stop(engine, container, grace).await?;
         Ok(Stop::Over)
@@ -125,7 +126,11 @@ impl DockerRunner {
                 message: format!("{id} still runs; stop it before it is removed"),
             });
         }
-        write(&self.directory(id), DONE, &())?;
+        if let Err(error) = write(&self.directory(id), DONE, &()) {
+            // The directory itself is about to go, and what fills the disk may go with it.
+            tracing::warn!(container = record.name, %error, "only this process knows that it is to be removed");
+        }
+        self.lock_stopped().remove(id);
         {
             let mut live = self.inner.live.lock().unwrap_or_else(PoisonError::into_inner);
             live.remove(id);

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use bollard::errors::Error;
 use bollard::{API_DEFAULT_VERSION, Docker};
+use bytes::Bytes;
+use http_body_util::{Either, Full};
+use serde::Serialize;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::OnceCell;
@@ -187,6 +190,28 @@ impl Engine {
             },
         }
     }
+}
+
+/// A client whose next request is this one with further fields: the library knows only the latest version of
+/// the API, which has dropped them.
+pub(super) fn with_fields<'a>(
+    docker: Docker,
+    request: &impl Serialize,
+    fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> Result<Docker, Error> {
+    let mut fields = fields.into_iter().peekable();
+    if fields.peek().is_none() {
+        return Ok(docker);
+    }
+    let mut body = serde_json::to_value(request)?;
+    for (name, value) in fields {
+        body[name] = value.into();
+    }
+    let body = Bytes::from(serde_json::to_vec(&body)?);
+    Ok(docker.with_request_modifier(move |mut request| {
+        *request.body_mut() = Either::Left(Full::new(body.clone()));
+        request
+    }))
 }
 
 /// What went wrong with a call.

@@ -53,7 +53,7 @@ impl DockerRunner {
             id: workload.id.clone(),
             labels: workload.labels.clone(),
             name: container.name.clone(),
-            tty: container.body.tty.unwrap_or(false),
+            tty: Some(container.body.tty.unwrap_or(false)),
             container: None,
             scope: Some(self.inner.options.scope.clone()),
         };
@@ -79,10 +79,8 @@ impl DockerRunner {
         line: &Line,
     ) -> Result<(), RunnerError> {
         let engine = self.engine()?;
-        patiently(line, "ask for the engine's version", || {
-            require_api(engine, &container.needs)
-        })
-        .await?;
+        let address = patiently(line, "ask for the engine's version", || require_api(engine, &container));
+        let address = address.await?;
         let relays = &self.inner.relays;
         let connected = patiently(line, "look at a network", || {
             relays.connect(engine, container.body.clone())
@@ -94,14 +92,14 @@ impl DockerRunner {
         if let Some(probe) = container.with_mounts() {
             let quiet = Line::new(drop);
             let created = patiently(line, "look for directories", || {
-                self.create(engine, &probe, record, &quiet)
+                self.create(engine, &probe, address.as_deref(), record, &quiet)
             });
             if let (Created::New, id) = created.await? {
                 patiently(line, "remove a container", || remove(engine, &id, false)).await?;
             }
         }
         let created = patiently(line, "create a container", || {
-            self.create(engine, &container, record, line)
+            self.create(engine, &container, address.as_deref(), record, line)
         });
         let (state, id) = created.await?;
         record.container = Some(id.clone());
@@ -120,11 +118,13 @@ impl DockerRunner {
         Ok(())
     }
 
-    /// Creates the container, or takes over one of the same attempt. Answers with its id.
+    /// Creates the container, or takes over one of the same attempt. Answers with its id. `address`: a MAC
+    /// address for an engine that looks for it in the container's own settings.
     async fn create(
         &self,
         engine: &Engine,
         container: &Container,
+        address: Option<&str>,
         record: &Record,
         line: &Line,
     ) -> Result<(Created, String), RunnerError> {
@@ -133,7 +133,11 @@ impl DockerRunner {
             platform: container.platform.clone().unwrap_or_default(),
         };
         let body = container.body.clone();
-        let created = engine.ask(|docker| async move { docker.create_container(Some(options), body).await });
+        let fields = address.map(|address| ("MacAddress", address));
+        let created = engine.ask(|docker| async move {
+            let docker = engine::with_fields(docker, &body, fields)?;
+            docker.create_container(Some(options), body).await
+        });
         match created.await {
             Ok(created) => {
                 for warning in created.warnings {

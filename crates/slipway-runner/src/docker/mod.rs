@@ -21,7 +21,7 @@ mod pull;
 mod relay;
 mod request;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -106,6 +106,8 @@ struct Inner {
     /// Whether the engine has told which containers there are.
     listed: AtomicBool,
     live: Mutex<HashMap<WorkloadId, Arc<Live>>>,
+    /// What was asked to stop by this process; a full disk may keep that from the directory.
+    stopped: Mutex<HashSet<WorkloadId>>,
     /// Since when what the engine says of a container cannot be read.
     unreadable: Mutex<HashMap<WorkloadId, Instant>>,
 }
@@ -126,9 +128,9 @@ struct Record {
     labels: BTreeMap<String, String>,
     /// The container's name.
     name: String,
-    /// Whether it has a terminal.
-    #[serde(default)]
-    tty: bool,
+    /// Whether it has a terminal; unknown of one that was found and not looked at yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tty: Option<bool>,
     /// The engine's id of it, once it has one. A name may be somebody else's later.
     #[serde(default)]
     container: Option<String>,
@@ -171,6 +173,7 @@ impl DockerRunner {
                 registries,
                 listed: AtomicBool::new(false),
                 live: Mutex::new(HashMap::new()),
+                stopped: Mutex::new(HashSet::new()),
                 unreadable: Mutex::new(HashMap::new()),
             }),
         }
@@ -210,7 +213,7 @@ impl DockerRunner {
                 engine,
                 directory: self.directory(&record.id),
                 container: record.reference().to_owned(),
-                tty: record.tty,
+                tty: record.tty.unwrap_or(false),
                 limit: self.inner.options.output_limit,
                 progress: sender,
             };
@@ -242,16 +245,23 @@ impl DockerRunner {
             return Ok(Status::Running { since });
         }
         let found = match self.find(engine, &record).await {
-            Err(error @ RunnerError::Unreadable { .. }) => return self.unreadable(&record, error),
+            Err(error @ RunnerError::Unreadable { .. }) => {
+                let container = format!("the container `{}` is removed", record.name);
+                return self.unreadable(id, &container, error);
+            }
             other => other,
         };
         self.lock_unreadable().remove(id);
         let Some(found) = found? else {
             return Ok(self.gone(&record));
         };
-        if record.container.is_none() {
+        if record.container.is_none() || record.tty.is_none() {
             record.container.clone_from(&found.id);
-            write(&self.directory(id), RECORD, &record)?;
+            record.tty = Some(found.config.as_ref().and_then(|config| config.tty).unwrap_or(false));
+            if let Err(error) = write(&self.directory(id), RECORD, &record) {
+                // What it says can be looked up again.
+                tracing::debug!(workload = %id, %error, "the record of a container could not be completed");
+            }
         }
         if created_only(&found) {
             return self.withdraw(engine, &record).await;
@@ -284,24 +294,32 @@ impl DockerRunner {
         Ok(Status::Exited(self.exit(&record, &state, since, dropped)))
     }
 
+    fn lock_stopped(&self) -> MutexGuard<'_, HashSet<WorkloadId>> {
+        self.inner.stopped.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether a workload was asked to stop while it ran.
+    fn was_stopped(&self, id: &WorkloadId) -> bool {
+        self.lock_stopped().contains(id) || self.directory(id).has(directory::STOP)
+    }
+
     fn lock_unreadable(&self) -> MutexGuard<'_, HashMap<WorkloadId, Instant>> {
         self.inner.unreadable.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What it means that a container's state cannot be read: nothing for a while.
-    fn unreadable(&self, record: &Record, error: RunnerError) -> Result<Status, RunnerError> {
+    /// What it means that a workload's state cannot be read: nothing for a while.
+    fn unreadable(&self, id: &WorkloadId, container: &str, error: RunnerError) -> Result<Status, RunnerError> {
         let mut all = self.lock_unreadable();
-        if all.entry(record.id.clone()).or_insert_with(Instant::now).elapsed() < UNREADABLE {
+        if all.entry(id.clone()).or_insert_with(Instant::now).elapsed() < UNREADABLE {
             return Err(error);
         }
-        all.remove(&record.id);
+        all.remove(id);
         Ok(Status::Lost {
             reason: "status-unreadable",
             message: format!(
-                "for {} s {error}; the container `{}` is removed, since nobody could tell its end. Does this agent know \
-                 the engine's version?",
-                UNREADABLE.as_secs(),
-                record.name
+                "for {} s {error}; {container}, since nobody could tell its end. Does this agent know the engine's \
+                 version?",
+                UNREADABLE.as_secs()
             ),
         })
     }
@@ -344,7 +362,7 @@ impl DockerRunner {
     fn exit(&self, record: &Record, state: &ContainerState, since: Millis, dropped: u64) -> Exit {
         Exit {
             cause: cause(state),
-            stopped: self.directory(&record.id).has(directory::STOP),
+            stopped: self.was_stopped(&record.id),
             started_at: since,
             ended_at: state.finished_at.as_deref().and_then(millis).unwrap_or(since),
             output_dropped: dropped,
@@ -407,7 +425,13 @@ impl DockerRunner {
             Ok(engine) if !self.inner.listed.load(Ordering::Relaxed) && engine.require().is_ok() => engine,
             _ => return Ok(Status::Absent),
         };
-        self.adopt(engine).await?;
+        match self.adopt(engine).await {
+            Err(error @ RunnerError::Unreadable { .. }) => {
+                return self.unreadable(id, "its container, if it has one, is left alone", error);
+            }
+            adopted => drop(adopted?),
+        }
+        self.lock_unreadable().remove(id);
         match self.record(id)? {
             Some(_) => Box::pin(self.status_now(id)).await,
             None => Ok(Status::Absent),
@@ -460,15 +484,11 @@ impl DockerRunner {
             let (Some(name), Some(container), Some((id, labels))) = (name, summary.id, identity) else {
                 continue;
             };
-            let tty = inspect(engine, &container)
-                .await?
-                .and_then(|found| found.config?.tty)
-                .unwrap_or(false);
             records.push(Record {
                 id,
                 labels,
                 name: name.trim_start_matches('/').to_owned(),
-                tty,
+                tty: None,
                 container: Some(container),
                 scope: Some(self.inner.options.scope.clone()),
             });
@@ -498,10 +518,7 @@ impl Runner for DockerRunner {
             let container = self.container(workload)?;
             let engine = self.engine()?;
             engine.require()?;
-            patiently(line, "ask for the engine's version", || {
-                require_api(engine, &container.needs)
-            })
-            .await?;
+            patiently(line, "ask for the engine's version", || require_api(engine, &container)).await?;
             let credentials = credentials::find(&self.inner.registries, &container.image).await;
             patiently(line, "pull an image", || {
                 pull::ensure(engine, &container, credentials.clone(), line)

@@ -63,6 +63,10 @@ pub(super) async fn ensure(
     loop {
         let error = match pull(engine, container, credentials.clone(), line).await {
             Ok(()) => return Ok(()),
+            // Some engines pass a registry's 503 on as their own.
+            Err(Trouble::Away(message)) if status_in(&message).is_some() => {
+                refusal(image, credentials.is_some(), &message)
+            }
             Err(trouble @ (Trouble::Away(_) | Trouble::Unreadable(_))) => {
                 return Err(engine.failure("pull an image", trouble));
             }
@@ -163,6 +167,9 @@ impl Progress {
 
 impl std::fmt::Display for Progress {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.layers.is_empty() && self.done == 0 {
+            return f.write_str("the engine tells of no layer yet");
+        }
         let sum = |part: fn(&(i64, i64)) -> i64| self.layers.values().map(part).sum::<i64>() / (1 << 20);
         let (current, total) = (sum(|layer| layer.0), sum(|layer| layer.1));
         write!(f, "{} layers ready, {current} of {total} MiB downloaded", self.done)?;
@@ -173,6 +180,17 @@ impl std::fmt::Display for Progress {
     }
 }
 
+/// The status of a registry that says nothing else, from the words that an engine has for it.
+fn status_in(message: &str) -> Option<u16> {
+    let word = |text: &str| text.find("HTTP").or_else(|| text.to_ascii_lowercase().find("status"));
+    let told = &message[word(message)?..];
+    let numbers = told.split_whitespace().filter_map(|part| {
+        let digits = part.trim_matches(|c: char| c.is_ascii_punctuation());
+        digits.parse().ok().filter(|status| (400..600).contains(status))
+    });
+    numbers.into_iter().next()
+}
+
 /// What a registry's refusal means.
 fn refusal(image: &str, with_credentials: bool, message: &str) -> RunnerError {
     let has = |part: &str| message.contains(part);
@@ -181,7 +199,17 @@ fn refusal(image: &str, with_credentials: bool, message: &str) -> RunnerError {
     } else {
         "log in on the agent's machine, as the agent's user, with `docker login`"
     };
-    let (reason, hint) = if has("no matching manifest") || has("does not match the specified platform") {
+    let status = status_in(message);
+    let (reason, hint) = if [
+        "no matching manifest",
+        "no match for platform",
+        "no image found in",
+        "does not match the specified platform",
+        "cannot be used on this platform",
+    ]
+    .into_iter()
+    .any(has)
+    {
         (
             "platform-missing",
             "it is not there for this platform; see `platform`".to_owned(),
@@ -191,19 +219,39 @@ fn refusal(image: &str, with_credentials: bool, message: &str) -> RunnerError {
             "image-not-found",
             format!("it does not exist, or it is private: check its name, or {login}"),
         )
-    } else if has("manifest unknown") || has("name unknown") || has("not found") && !has("lookup") {
+    } else if has("manifest unknown")
+        || has("name unknown")
+        || has("not found") && !has("lookup")
+        || status == Some(404)
+    {
         ("image-not-found", "check its name and tag".to_owned())
-    } else if has("unauthorized") || has("authentication required") || has("no basic auth") || has("denied") {
+    } else if [
+        "unauthorized",
+        "authentication required",
+        "authorization failed",
+        "no basic auth",
+        "denied",
+    ]
+    .into_iter()
+    .any(has)
+        || matches!(status, Some(401 | 403))
+    {
         ("registry-unauthorised", login.to_owned())
-    } else if has("toomanyrequests") || has("rate limit") {
+    } else if has("toomanyrequests") || has("rate limit") || status == Some(429) {
         (
             "registry-rate-limit",
             format!("the registry takes no more pulls for a while; {login}"),
         )
+    } else if matches!(status, Some(500..)) {
+        ("registry-unreachable", "the registry itself fails".to_owned())
     } else if [
         "refused",
+        "reset by peer",
         "no such host",
+        "no route to host",
         "timeout",
+        "Timeout",
+        "deadline exceeded",
         "TLS",
         "x509",
         "EOF",
@@ -281,6 +329,64 @@ mod tests {
             (
                 "no matching manifest for linux/s390x in the manifest list entries",
                 "platform-missing",
+            ),
+            // A bare status, in the words of docker, of containerd, earlier and later, and of podman.
+            (
+                "error parsing HTTP 403 response body: unexpected end of JSON input: \"\"",
+                "registry-unauthorised",
+            ),
+            (
+                "error parsing HTTP 404 response body: no error details found in HTTP response body: \"\"",
+                "image-not-found",
+            ),
+            (
+                "error parsing HTTP 429 response body: unexpected end of JSON input: \"\"",
+                "registry-rate-limit",
+            ),
+            (
+                "received unexpected HTTP status: 502 Bad Gateway",
+                "registry-unreachable",
+            ),
+            (
+                "failed to resolve reference \"r/a:1\": unexpected status from HEAD request to https://r/v2/a/manifests/1: 403 \
+                 Forbidden",
+                "registry-unauthorised",
+            ),
+            (
+                "failed to resolve reference \"r/a:1\": unexpected status code [manifests 1]: 401 Unauthorized",
+                "registry-unauthorised",
+            ),
+            (
+                "pulling from host r failed with status code [manifests 1]: 429 Too Many Requests",
+                "registry-rate-limit",
+            ),
+            (
+                "failed to authorize: failed to fetch anonymous token: unexpected status from GET request to \
+                 https://r/token: 503 Service Unavailable",
+                "registry-unreachable",
+            ),
+            (
+                "initializing source docker://r/a:1: reading manifest 1 in r/a: StatusCode: 403, \"\"",
+                "registry-unauthorised",
+            ),
+            (
+                "initializing source docker://r/a:1: pinging container registry r: received unexpected HTTP status: 500 \
+                 Internal Server Error",
+                "registry-unreachable",
+            ),
+            (
+                "failed to resolve reference \"r/a:1\": r/a:1: not found",
+                "image-not-found",
+            ),
+            ("no match for platform in manifest: not found", "platform-missing"),
+            (
+                "choosing an image from manifest list docker://r/a:1: no image found in manifest list for architecture \
+                 s390x, variant \"\", OS linux",
+                "platform-missing",
+            ),
+            (
+                "Get \"https://r/v2/\": net/http: request canceled (Client.Timeout exceeded while awaiting headers)",
+                "registry-unreachable",
             ),
             ("something else", "pull-failed"),
         ] {

@@ -31,6 +31,14 @@ pub(super) struct Container {
 }
 
 impl Container {
+    /// The MAC address in the container's first network, if it has none in a further one.
+    pub(super) fn only_mac_address(&self) -> Option<String> {
+        let first = self.body.networking_config.as_ref()?.endpoints_config.as_ref()?;
+        let address = first.values().find_map(|endpoint| endpoint.mac_address.clone());
+        let further = |network: &FurtherNetwork| network.endpoint.contains_key("MacAddress");
+        address.filter(|_| !self.networks.iter().any(further))
+    }
+
     /// The container with mounts in place of its binds, if directories of the host are among those. An
     /// engine refuses it where one is missing, which it would make, empty, for a bind.
     pub(super) fn with_mounts(&self) -> Option<Self> {

@@ -224,7 +224,7 @@ async fn who_waits_is_told_for_what_and_what_the_engine_warns_of() {
     let _ = bench.runner.prepare(&job, &bench.line).await;
     let told = bench.told("image-pull");
     assert!(
-        told.len() >= 2 && told[0].contains("`image:1` is being pulled"),
+        told.len() >= 2 && told[0] == "the image `image:1` is being pulled, for 5 s: the engine tells of no layer yet",
         "{told:?}"
     );
     bench.engine.well();
@@ -543,6 +543,75 @@ async fn a_state_that_stays_unreadable_is_lost_and_its_container_goes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_state_that_stays_unreadable_is_lost_also_where_nothing_is_recorded() {
+    for garbled in ["GET /containers/c1/json", "GET /containers/json"] {
+        let bench = Bench::new();
+        let id = bench.launched().await;
+        fs::remove_dir_all(bench.directory()).unwrap();
+        let successor = bench.successor("scope");
+        bench.engine.script(move |call| match call {
+            call if call == garbled => Turn::Garbage,
+            _ => Turn::Usual,
+        });
+        let began = Instant::now();
+        let reason = loop {
+            match successor.status(&id).await {
+                Err(error) => assert_eq!(error.reason(), "target-unreadable"),
+                Ok(Status::Lost { reason, .. }) => break reason,
+                Ok(other) => panic!("{other:?}"),
+            }
+            assert!(began.elapsed() <= UNREADABLE + AGAIN, "{garbled}");
+            tokio::time::sleep(AGAIN).await;
+        };
+        assert!(began.elapsed() >= UNREADABLE);
+        assert_eq!(reason, "status-unreadable");
+        if garbled == "GET /containers/c1/json" {
+            // It is known by the engine's list, and goes.
+            successor.stop(&id, Duration::ZERO, &bench.line).await.unwrap();
+            successor.remove(&id).await.unwrap();
+            bench.until("the record to go", |bench| bench.left() == 0).await;
+            assert!(bench.engine.containers().is_empty());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_could_not_be_looked_at_when_a_container_was_adopted_is_looked_at_later() {
+    let bench = Bench::new();
+    let job = workload(&json!({"tty": true}));
+    let id = job.id.clone();
+    bench.runner.launch(job, &bench.line).await.unwrap();
+    fs::remove_dir_all(bench.directory()).unwrap();
+    bench.engine.script(|call| match call {
+        "GET /containers/c1/json" => Turn::Answer(404, "No such container"),
+        _ => Turn::Usual,
+    });
+    let successor = bench.successor("scope");
+    assert_eq!(successor.list().await.unwrap().found.len(), 1);
+    assert_eq!(successor.record(&id).unwrap().unwrap().tty, None);
+    bench.engine.well();
+    let status = successor.status(&id).await.unwrap();
+    assert!(matches!(status, Status::Running { .. }), "{status:?}");
+    assert_eq!(successor.record(&id).unwrap().unwrap().tty, Some(true));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_is_stopped_and_removed_where_nothing_can_be_written() {
+    let bench = Bench::new();
+    let id = bench.launched().await;
+    for name in [RECORD, directory::STOP, DONE] {
+        // No new file can be made, as on a full disk.
+        fs::create_dir(bench.runner.directory(&id).file(&format!("{name}.new"))).unwrap();
+    }
+    let grace = Duration::from_secs(5);
+    bench.runner.stop(&id, grace, &bench.line).await.unwrap();
+    assert!(bench.exit(&id).await.stopped);
+    bench.runner.remove(&id).await.unwrap();
+    bench.until("the record to go", |bench| bench.left() == 0).await;
+    assert!(bench.engine.containers().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_that_stays_unreadable_ends_a_launch() {
     let bench = Bench::new();
     bench.engine.script(|call| match call {
@@ -563,7 +632,10 @@ async fn an_answer_that_stays_unreadable_ends_a_launch() {
 async fn an_option_that_the_engine_would_ignore_is_refused() {
     for (args, option) in [
         (json!({"annotation": "a=b"}), "annotation"),
-        (json!({"mac-address": "02:42:0a:01:00:05"}), "mac-address"),
+        (
+            json!({"mac-address": "02:42:0a:01:00:05", "network": ["one", "name=two,mac-address=02:42:0a:01:00:06"]}),
+            "mac-address",
+        ),
         (json!({"mount": "src=v,dst=/v,volume-subpath=a"}), "volume-subpath"),
     ] {
         let bench = Bench::new();
@@ -582,6 +654,21 @@ async fn an_option_that_the_engine_would_ignore_is_refused() {
             .components(json!([{"Name": "Podman Engine", "Version": "4.3.1"}]));
         let launched = bench.runner.launch(job(), &bench.line).await;
         assert_eq!(launched.is_ok(), option == "mac-address", "{launched:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_mac_address_is_where_an_earlier_engine_looks_for_it() {
+    for args in [
+        json!({"mac-address": "02:42:0a:01:00:05"}),
+        json!({"network": ["name=one,mac-address=02:42:0a:01:00:05", "two"]}),
+    ] {
+        let bench = Bench::new();
+        bench.runner.prepare(&workload(&args), &bench.line).await.unwrap();
+        bench.runner.launch(workload(&args), &bench.line).await.unwrap();
+        let body = bench.engine.containers()[0].body.clone();
+        assert_eq!(body["MacAddress"], "02:42:0a:01:00:05");
+        assert_eq!(body["Image"], "image:1");
     }
 }
 

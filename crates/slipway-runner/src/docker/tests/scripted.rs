@@ -220,6 +220,7 @@ fn usual(state: &mut State, method: &str, path: &str, query: &str, body: &str) -
         ),
         ("GET", ["_ping"]) => (200, b"OK".to_vec()),
         ("GET", ["images", .., "json"]) => text(200, json!({"Id": "image"})),
+        ("POST", ["networks", _, "connect"]) => done,
         ("GET", ["networks", ..]) => text(404, json!({"message": "no such network"})),
         ("GET", ["containers", "json"]) => {
             let list = state.containers.iter().map(
@@ -283,7 +284,7 @@ fn inspected(fake: &Fake) -> Value {
     json!({
         "Id": fake.id,
         "Name": format!("/{}", fake.name),
-        "Config": {"Labels": fake.body["Labels"], "Tty": false},
+        "Config": {"Labels": fake.body["Labels"], "Tty": fake.body["Tty"].as_bool().unwrap_or(false)},
         "State": {
             "Status": fake.status, "Running": matches!(fake.status, "running" | "paused"), "Paused": fake.status == "paused",
             "ExitCode": fake.exit_code, "OOMKilled": false, "Error": "",
