@@ -35,6 +35,9 @@ const LOOK: Duration = Duration::from_millis(100);
 /// How long what earlier callers left may keep a new one from its own job.
 const SWEEP: Duration = Duration::from_secs(20);
 
+/// After how much of that it is told.
+const SWEEP_TOLD: Duration = Duration::from_secs(2);
+
 /// Bytes of output handed on at once.
 const CHUNK: usize = 64 * 1024;
 
@@ -82,7 +85,7 @@ pub(crate) async fn launch(
     }))
     .map_err(|error| failure("bad-spec", format!("the launch spec cannot be read: {error}")))?;
     let plan = plan(&item, &options.config, random_base36(8))?;
-    let _ = timeout(SWEEP, sweep(options, client.base_url())).await;
+    sweep_first(options, client.base_url()).await;
     let parent = options.state_directory.join(HERE);
     // Its lock tells others that somebody looks after the job.
     let state = StateDirectory::open(&parent, &plan.workload.file_name())
@@ -256,6 +259,24 @@ fn is_empty(directory: &Path) -> bool {
         let mut entries = fs::read_dir(directory.join(kind)).into_iter().flatten().flatten();
         !entries.any(|entry| entry.path().is_dir())
     })
+}
+
+/// [`sweep`] before a job of one's own, which does not wait long for it.
+async fn sweep_first(options: &AgentOptions, server: &str) {
+    let mut sweep = std::pin::pin!(sweep(options, server));
+    if timeout(SWEEP_TOLD, &mut sweep).await.is_ok() {
+        return;
+    }
+    tracing::warn!(
+        "what a killed launch left of its job is ended first; that is waited for {} s at most",
+        SWEEP.as_secs()
+    );
+    if timeout(SWEEP.saturating_sub(SWEEP_TOLD), sweep).await.is_err() {
+        tracing::warn!(
+            "what a killed launch left of its job does not end: its supervisor or its engine does nothing. The new job \
+             starts beside it, and the next launch tries again"
+        );
+    }
 }
 
 /// Ends and removes the jobs of callers that were killed. What a target does not answer for stays for the

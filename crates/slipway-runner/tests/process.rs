@@ -177,6 +177,21 @@ async fn a_check_finds_what_is_missing_and_makes_nothing() {
     let below = Bench::with(|options| options.directory = file.join("jobs"));
     let error = below.runner.check().await.unwrap_err().to_string();
     assert!(error.contains("file"), "{error}");
+    // What only trying shows.
+    let dangling = bench.root.path().join("dangling");
+    std::os::unix::fs::symlink(bench.root.path().join("nowhere"), &dangling).unwrap();
+    for directory in [
+        dangling,
+        "/proc/none/jobs".into(),
+        bench.root.path().join("n".repeat(300)),
+    ] {
+        let never = Bench::with(|options| options.directory = directory.clone());
+        let error = never.runner.check().await.unwrap_err().to_string();
+        assert!(
+            error.contains(&format!("could not create `{}`", directory.display())),
+            "{error}"
+        );
+    }
     let shimless = Bench::with(|options| options.shim = vec![OsString::from("/nowhere/slipway")]);
     let error = shimless.runner.check().await.unwrap_err().to_string();
     assert!(error.contains("/nowhere/slipway"), "{error}");

@@ -409,6 +409,22 @@ fn a_third_interrupt_gives_up_on_a_job_that_cannot_be_ended_and_the_next_launch_
 }
 
 #[test]
+fn a_launch_starts_beside_what_a_killed_one_left_if_that_does_not_end() {
+    let mut job = Stubborn::launch();
+    job.stop_supervisor();
+    job.launch.kill();
+    fs::write(job.world.path("code/run.sh"), "exit 3").unwrap();
+    job.world.create_job("next");
+    let launch = ["launch", "-j", "admin/p/next:latest", "-p", "p", "-r", "local-process"];
+    let next = job.world.run(&launch);
+    assert_eq!(next.status.code(), Some(3), "{}", stderr(&next));
+    for words in ["is ended first; that is waited for 20 s", "starts beside it"] {
+        assert!(stderr(&next).contains(words), "{}", stderr(&next));
+    }
+    assert!(job.runs(), "the supervisor does nothing");
+}
+
+#[test]
 fn a_job_that_is_let_go_runs_on_and_leaves_its_output() {
     let world = World::with_server();
     fs::create_dir_all(world.path("code")).unwrap();

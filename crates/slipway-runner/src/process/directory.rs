@@ -11,6 +11,7 @@
 //! | `exit` | shim | how the job ended ([`Exit`](crate::Exit)) |
 //! | `control`, `events` | – | named pipes: a byte says "look at `stop`", "something changed" |
 //! | `shim.log` | shim | why the shim itself failed |
+//! | `stop.room`, `exit.room` | agent | blocks of the disk for these two, which a full one has to take |
 //!
 //! The pipes carry no information of their own, so a byte that is lost costs time and nothing else.
 
@@ -18,8 +19,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use rustix::fs::{CWD, FlockOperation, Mode, OFlags, flock, mkfifoat};
+use rustix::fs::{CWD, FallocateFlags, FlockOperation, Mode, OFlags, fallocate, flock, mkfifoat};
 use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -37,6 +39,12 @@ pub(crate) const CONTROL: &str = "control";
 pub(crate) const EVENTS: &str = "events";
 pub(crate) const SHIM_LOG: &str = "shim.log";
 
+/// Bytes that a record has when nothing is left of the disk: a block.
+const ROOM: u64 = 4096;
+
+/// How often it is looked whether a lock is free.
+const CLAIM_AGAIN: Duration = Duration::from_millis(10);
+
 /// One job directory.
 #[derive(Debug, Clone)]
 pub(crate) struct JobDirectory {
@@ -49,11 +57,20 @@ impl JobDirectory {
         Self { path: path.into() }
     }
 
-    /// Makes the directory with its lock, held by the returned file, and its pipes.
+    /// Makes the directory with its lock, held by the returned file, its pipes, and room for what must
+    /// be written in any case.
     ///
     /// Fails with [`io::ErrorKind::AlreadyExists`] if it exists: of two makers one wins.
     pub(crate) fn create(&self) -> io::Result<File> {
         fs::DirBuilder::new().mode(0o700).create(&self.path)?;
+        let filled = self.fill();
+        if filled.is_err() {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+        filled
+    }
+
+    fn fill(&self) -> io::Result<File> {
         let lock = OpenOptions::new()
             .read(true)
             .write(true)
@@ -63,6 +80,9 @@ impl JobDirectory {
         flock(&lock, FlockOperation::NonBlockingLockExclusive)?;
         for pipe in [CONTROL, EVENTS] {
             mkfifoat(CWD, self.file(pipe), Mode::RUSR | Mode::WUSR)?;
+        }
+        for record in [STOP, EXIT] {
+            self.keep_room(record)?;
         }
         sync(&self.path)?;
         // Without this a power cut could forget a job that the server was told has started.
@@ -78,20 +98,46 @@ impl JobDirectory {
         self.path.join(name)
     }
 
-    /// Writes a record so that after any crash it is there completely or not at all.
+    /// Writes a record so that after any crash it is there completely or not at all. One for which room is
+    /// kept is written on a full disk too.
     pub(crate) fn write<T: Serialize>(&self, name: &str, record: &T) -> io::Result<()> {
         let bytes = serde_json::to_vec(record).map_err(io::Error::other)?;
         let temporary = self.file(&format!("{name}.new"));
-        let mut file = OpenOptions::new()
+        let mut fresh = OpenOptions::new();
+        fresh.write(true).create(true).truncate(true).mode(0o600);
+        let Err(error) = self.put(name, &temporary, &fresh, &bytes) else {
+            return Ok(());
+        };
+        let kept = self.put(name, &self.room(name), OpenOptions::new().write(true), &bytes);
+        kept.map_err(|_| error)
+    }
+
+    /// Writes a record by way of another file, which takes its place.
+    fn put(&self, name: &str, by_way_of: &Path, open: &OpenOptions, bytes: &[u8]) -> io::Result<()> {
+        let mut file = open.open(by_way_of)?;
+        file.write_all(bytes)?;
+        file.set_len(bytes.len() as u64)?;
+        file.sync_all()?;
+        fs::rename(by_way_of, self.file(name))?;
+        sync(&self.path)
+    }
+
+    fn room(&self, name: &str) -> PathBuf {
+        self.file(&format!("{name}.room"))
+    }
+
+    /// Keeps room on the disk for a record. A file system that keeps none gives none.
+    fn keep_room(&self, name: &str) -> io::Result<()> {
+        let file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
-            .open(&temporary)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, self.file(name))?;
-        sync(&self.path)
+            .open(self.room(name))?;
+        match fallocate(&file, FallocateFlags::empty(), 0, ROOM) {
+            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            kept => Ok(kept?),
+        }
     }
 
     /// Reads a record; `None` if it was not written.
@@ -125,9 +171,9 @@ impl JobDirectory {
         self.file(name).exists()
     }
 
-    /// Takes the lock; `None` while a shim lives, unless the caller waits for that to end. A missing
-    /// lock counts as free: nothing was begun.
-    pub(crate) fn claim(&self, wait: bool) -> io::Result<Option<File>> {
+    /// Takes the lock; `None` while a shim lives, which may end within `wait`. A missing lock counts as free:
+    /// nothing was begun.
+    pub(crate) fn claim(&self, wait: Duration) -> io::Result<Option<File>> {
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -135,15 +181,15 @@ impl JobDirectory {
             .truncate(false)
             .mode(0o600)
             .open(self.file(LOCK))?;
-        let operation = if wait {
-            FlockOperation::LockExclusive
-        } else {
-            FlockOperation::NonBlockingLockExclusive
-        };
-        match flock(&file, operation) {
-            Ok(()) => Ok(Some(file)),
-            Err(Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
+        let begin = Instant::now();
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(Some(file)),
+                // One that was stopped would keep a lock that is waited for, and its waiter, for ever.
+                Err(Errno::WOULDBLOCK) if begin.elapsed() < wait => std::thread::sleep(CLAIM_AGAIN),
+                Err(Errno::WOULDBLOCK) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            }
         }
     }
 
@@ -259,10 +305,10 @@ mod tests {
         assert!(!directory.locked().unwrap());
         let lock = directory.create().unwrap();
         assert!(directory.locked().unwrap());
-        assert!(directory.claim(false).unwrap().is_none());
+        assert!(directory.claim(Duration::ZERO).unwrap().is_none());
         drop(lock);
         assert!(!directory.locked().unwrap());
-        let claimed = directory.claim(false).unwrap();
+        let claimed = directory.claim(Duration::ZERO).unwrap();
         assert!(claimed.is_some() && directory.locked().unwrap());
     }
 
@@ -279,6 +325,21 @@ mod tests {
             directory.read::<Vec<i32>>("record").unwrap_err().kind(),
             io::ErrorKind::InvalidData
         );
+    }
+
+    #[test]
+    fn a_record_for_which_room_is_kept_is_written_where_nothing_else_can_be() {
+        let parent = tempfile::tempdir().unwrap();
+        let directory = JobDirectory::at(parent.path().join("job"));
+        let _lock = directory.create().unwrap();
+        for name in [STOP, EXIT, STARTED] {
+            // No new file can be made, as on a full disk.
+            fs::create_dir(directory.file(&format!("{name}.new"))).unwrap();
+            let written = directory.write(name, &[7, 8]);
+            let read = directory.read::<Vec<i32>>(name).unwrap();
+            assert_eq!(written.is_ok(), name != STARTED, "{written:?}");
+            assert_eq!(read, written.is_ok().then(|| vec![7, 8]));
+        }
     }
 
     #[test]

@@ -35,6 +35,9 @@ pub const RESOURCE: &str = "local-process";
 /// How long a watcher waits for news before it lets its caller look by itself.
 const WATCH_LIMIT: Duration = Duration::from_secs(5);
 
+/// How long a shim that has written its job's outcome may take to go.
+const GOING: Duration = Duration::from_secs(60);
+
 /// How the process target works.
 #[derive(Debug, Clone)]
 pub struct ProcessOptions {
@@ -229,8 +232,12 @@ impl ProcessRunner {
         }
         let lock_path = directory.file(directory::LOCK);
         // A shim that has written its outcome is about to go.
-        let ended = directory.has(directory::EXIT);
-        let Some(_lock) = directory.claim(ended).map_err(RunnerError::io("lock", lock_path))? else {
+        let wait = if directory.has(directory::EXIT) {
+            GOING
+        } else {
+            Duration::ZERO
+        };
+        let Some(_lock) = directory.claim(wait).map_err(RunnerError::io("lock", lock_path))? else {
             return Err(RunnerError::Refused {
                 reason: "still-running",
                 message: format!("{id} still runs; stop it before it is removed"),
@@ -268,20 +275,26 @@ impl ProcessRunner {
     }
 }
 
-/// Checks that a directory can be written to, or made. Changes nothing.
+/// Checks that a directory can be made and written to, by doing it: what a file system allows is known only
+/// then. Leaves everything as it was.
 ///
 /// # Errors
 /// Names what stands in the way.
 pub fn check_directory(path: &Path) -> Result<(), RunnerError> {
-    let there = path.ancestors().find(|ancestor| ancestor.exists());
-    // All ancestors of a relative path may be missing: it begins where the process is.
-    let there = there.unwrap_or_else(|| Path::new("."));
-    let usable = if there.is_dir() {
-        rustix::fs::access(there, rustix::fs::Access::WRITE_OK | rustix::fs::Access::EXEC_OK).map_err(io::Error::from)
-    } else {
-        Err(io::ErrorKind::NotADirectory.into())
-    };
-    usable.map_err(RunnerError::io("write to", there))
+    use std::os::unix::fs::DirBuilderExt as _;
+    let missing: Vec<&Path> = path.ancestors().take_while(|part| !part.exists()).collect();
+    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let written = made.map_err(RunnerError::io("create", path)).and_then(|()| {
+        let probe = path.join(format!(".check-{}", std::process::id()));
+        let written = File::create(&probe).and_then(|mut file| file.write_all(b"-"));
+        let _ = fs::remove_file(&probe);
+        written.map_err(RunnerError::io("write to", path))
+    });
+    for part in missing {
+        // One that somebody uses by now is not empty.
+        let _ = fs::remove_dir(part);
+    }
+    written
 }
 
 /// The last part of the name of a directory that is being removed.
@@ -434,7 +447,7 @@ fn adopt(directory: &JobDirectory, id: &WorkloadId) -> Result<(), RunnerError> {
 /// Removes a directory without a spec, unless an agent is just about to write it.
 fn discard_unbegun(directory: &JobDirectory) -> Result<(), RunnerError> {
     let claimed = directory
-        .claim(false)
+        .claim(Duration::ZERO)
         .map_err(RunnerError::io("lock", directory.file(directory::LOCK)))?;
     if claimed.is_some() {
         fs::remove_dir_all(directory.path()).map_err(RunnerError::io("remove", directory.path()))?;
