@@ -129,9 +129,10 @@ class Trial:
                 spec = {"entity": "alice", "project": "proj", "resource": self.resources[scenario.queue]} | dict(scenario.spec)
                 items[name] = queues.push(self.user, self.queue(scenario.queue), spec, priority=1)
             asked: set[str] = set()
+            waiting: dict[str, str] = {}
 
             def settled() -> bool:
-                waiting = []
+                waiting.clear()
                 for name, item in items.items():
                     now = self.look(item)
                     if now["state"] in queues.ENDED or (scenarios[name].unreported and self.whose == "official"):
@@ -139,11 +140,15 @@ class Trial:
                     if scenarios[name].stopped and name not in asked and self.stop(now):
                         asked.add(name)
                     if not (self.whose == "official" and name in asked and self.was_asked(now)):
-                        waiting.append(name)
+                        waiting[name] = now["state"]
                 self.agent.require_running()
                 return not waiting
 
-            wait_for(settled, f"the items of the {self.whose} agent to end", seconds, every=1)
+            try:
+                wait_for(settled, f"the items of the {self.whose} agent to end", seconds, every=1)
+            except TimeoutError as error:
+                told = "".join(f"\n  {name}: {state}" for name, state in waiting.items())
+                raise TimeoutError(f"{error}. These go on:{told}\nThe agent's log ends:\n{self.agent.tail()}") from None
             assert self.user.key not in self.agent.output()
             return self.seen(items)
         finally:
