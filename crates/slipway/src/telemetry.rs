@@ -39,6 +39,17 @@ pub(crate) fn install(args: &LogArgs) -> Result<()> {
     install_to(args, None, 0)
 }
 
+/// What a command that looks after a job says besides the job's own output: what is waited for, and what
+/// goes wrong.
+const AROUND_A_JOB: &str = "warn,slipway_agent::here=info";
+
+/// Begins to tell on standard error what goes on around the one job of a command.
+pub(crate) fn install_around_a_job(log_format: LogFormat) -> Result<()> {
+    let asked = std::env::var("SLIPWAY_LOG").ok().filter(|filter| !filter.is_empty());
+    let log = asked.unwrap_or_else(|| AROUND_A_JOB.to_owned());
+    install(&LogArgs { log_format, log })
+}
+
 /// Begins to log to a file, to standard output (`-`), or to standard error. `verbosity`: 2 or more
 /// adds what helps to find faults.
 pub(crate) fn install_to(args: &LogArgs, file: Option<&Path>, verbosity: u8) -> Result<()> {

@@ -31,6 +31,7 @@ use crate::config::files::cannot;
 use crate::context::Context;
 use crate::exit::{Error, Result};
 use crate::output::{self, Format, table};
+use crate::telemetry::{self, LogFormat};
 
 /// How often a server is asked whether a run that was let go is to stop.
 const STOP_POLL: Duration = Duration::from_secs(10);
@@ -75,6 +76,10 @@ pub(crate) async fn run(mut spec: Value, entity: &str, detach: bool, context: &C
         return let_go(order, &run, page, context).await;
     }
     output::note(format!("run {run}\n{page}"));
+    telemetry::install_around_a_job(match context.format {
+        Format::Json => LogFormat::Json,
+        Format::Table => LogFormat::Text,
+    })?;
     let (heard, interrupts) = unbounded_channel();
     heed_signals(heard)?;
     let exit = agent(context)?
