@@ -114,7 +114,10 @@ def test_jobs_and_their_items_are_as_they_were_when_the_engine_comes_back(world:
     for item, facts in before.items():
         now = world.item(item)
         assert (now["state"], now["attempt"], now["failure"]) == ("RUNNING", facts["attempt"], None)
+    told = wait_for(lambda: world.item(goes_on)["warning"], "the item to say that the engine is away", 60)
+    assert "does not answer" in told["message"], told
     world.proxy.start()
+    wait_for(lambda: world.item(goes_on)["warning"] is None, "the warning to go", 60)
     for item, code in ((ends, 3), (goes_on, 4)):
         if item == goes_on:
             (world.shared / "end").touch()
