@@ -212,6 +212,19 @@ DIFFERENCES = {
         "they have every right of the agent's user",
         "crates/slipway-agent/src/item/plan.rs::what_this_agent_does_not_run_is_refused_with_a_reason",
     ),
+    "sweep": Difference(
+        "an item of a sweep that has ended, or that the server does not know",
+        "fails once it is acknowledged, unless the sweep runs or is paused",
+        "runs",
+        "sweeps by Launch are to come; until then nothing says that a sweep has ended",
+    ),
+    "secure": Difference(
+        "`secure_mode`",
+        "refuses `overrides.entry_point`, and on Kubernetes `command` and four keys of a pod",
+        "refuses besides an image beside a job, and a submitter's command or entry point of a container",
+        "each of them replaces what the job runs",
+        "crates/slipway-model/src/policy/tests.rs::secure_mode_refuses_what_replaces_a_jobs_own_image_or_command",
+    ),
     "schedulers": Difference(
         "sweep schedulers",
         "run",
@@ -346,6 +359,11 @@ SCENARIOS = {
     "code on an image": Scenario(
         "a code job with a base image", "plain", {"job": "alice/proj/based-job:latest", "overrides": {"args": ["ok"]}}, "FAILED",
         only("official", "code", "agent", "needs-image"), says=("", "does not build", "code"),
+    ),
+    "sweep": Scenario(
+        "a run of a sweep that the server does not know", "plain", image("ok") | {"sweep_id": "abcd1234"}, "FINISHED",
+        only("ours", "sweep", "agent", "agent-report") | PRINTED | {"log attached": (True, False, "log file")},
+        says=("in a terminal state", "", "sweep"),
     ),
     "another entity": Scenario(
         "a run of another entity, whose program exits with 4 before `wandb.init`", "plain", image("early") | {"entity": "side-team"},
