@@ -43,7 +43,8 @@ pub(super) fn locate(
 ) -> Result<Address, RunnerError> {
     let set = |name: &str| env(name).filter(|value| !value.is_empty());
     if let Some(host) = set("DOCKER_HOST") {
-        return supported(host, "DOCKER_HOST", set("DOCKER_TLS_VERIFY").is_some());
+        let tls = set("DOCKER_TLS_VERIFY").or_else(|| set("DOCKER_TLS")).is_some();
+        return supported(host, "DOCKER_HOST", tls);
     }
     let config = config_directory(env);
     let current = || {
@@ -55,14 +56,18 @@ pub(super) fn locate(
             .iter()
             .map(|byte| format!("{byte:02x}"))
             .collect();
-        let host = config
-            .and_then(|directory| read(&directory.join("contexts/meta").join(digest).join("meta.json")))
+        let contexts = config.map(|directory| directory.join("contexts"));
+        let host = contexts
+            .as_ref()
+            .and_then(|contexts| read(&contexts.join("meta").join(&digest).join("meta.json")))
             .and_then(|meta| Some(meta.pointer("/Endpoints/docker/Host")?.as_str()?.to_owned()))
             .ok_or_else(|| RunnerError::Refused {
                 reason: "no-engine",
                 message: format!("docker's context `{context}` does not exist; see `docker context ls`"),
             })?;
-        return supported(host, &format!("docker's context `{context}`"), false);
+        // Docker speaks TLS to an engine for which the context has certificates.
+        let tls = contexts.is_some_and(|contexts| exists(&contexts.join("tls").join(&digest).join("docker")));
+        return supported(host, &format!("docker's context `{context}`"), tls);
     }
     let personal = set("XDG_RUNTIME_DIR")
         .into_iter()
@@ -84,9 +89,10 @@ fn supported(host: String, origin: &str, tls: bool) -> Result<Address, RunnerErr
     Err(RunnerError::Refused {
         reason: "no-engine",
         message: format!(
-            "{origin} points to `{host}`, and this agent speaks to an engine by a unix socket or by plain TCP only; \
+            "{origin} points to `{host}`{}, and this agent speaks to an engine by a unix socket or by plain TCP only; \
              forward the engine's socket, for example with `ssh -L /tmp/docker.sock:/var/run/docker.sock`, and set \
-             DOCKER_HOST to it"
+             DOCKER_HOST to it",
+            if tls { " with TLS" } else { "" }
         ),
     })
 }
@@ -416,6 +422,20 @@ mod tests {
         ] {
             assert!(located(&env, &context, &[]).unwrap_err().contains(words));
         }
+        let remote = [
+            context[0].clone(),
+            (
+                meta.as_str(),
+                json!({"Endpoints": {"docker": {"Host": "tcp://host:2376", "SkipTLSVerify": false}}}),
+            ),
+        ];
+        assert_eq!(located(&[home], &remote, &[]).as_deref(), Ok("tcp://host:2376"));
+        let certificates = format!("/h/.docker/contexts/tls/{digest}/docker");
+        let refused = located(&[home], &remote, &[&certificates]).unwrap_err();
+        assert!(
+            refused.contains("context `remote` points to `tcp://host:2376` with TLS"),
+            "{refused}"
+        );
     }
 
     #[test]
