@@ -165,13 +165,14 @@ def test_an_item_says_that_its_job_waits_for_the_engine_and_fails_in_time(
     token_queue(client, queue_name, tokens)
     proxy = EngineProxy(tmp_path / "engine.sock")
     proxy.stop()
-    start_agent(queue_name, env={"DOCKER_HOST": f"unix://{proxy.path}", "WANDB_LAUNCH_START_TIMEOUT": "15"})
+    start_agent(queue_name, env={"DOCKER_HOST": f"unix://{proxy.path}", "WANDB_LAUNCH_START_TIMEOUT": "30"})
     item = push(client.user, queue_name, TOKEN)
     warning = wait_for(lambda: queues.item(client.user, item)["warning"], "the item to say what it waits for")
     assert "does not answer" in warning["message"], warning
     failure = queues.wait_end(client.user, item)["failure"]
-    assert failure["reason"] == "start-failed" and "within 15 s" in failure["message"], failure
+    assert failure["reason"] == "start-failed" and "within 30 s" in failure["message"], failure
     assert "does not answer" in failure["message"], failure
+    assert queues.item(client.user, item)["warning"] is None, "nothing is waited for any more"
     assert list(tokens.iterdir()) == []
 
 

@@ -1,4 +1,4 @@
-//! `launch-agent --check`: looks at everything that an agent needs, and changes nothing.
+//! `launch-agent --check`: looks at everything that an agent needs, and leaves nothing changed.
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;

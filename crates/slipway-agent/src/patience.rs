@@ -66,7 +66,12 @@ where
 {
     let mut since = None;
     loop {
+        let began = Instant::now();
         let answer = attempt().await;
+        if began.elapsed() > MENTION {
+            // The server was away in between.
+            since = None;
+        }
         let Err(error) = &answer else { return answer };
         if !is_strange(error) {
             return answer;
@@ -111,5 +116,23 @@ mod tests {
         assert_eq!(ask(0).await, (Ok(()), 1));
         assert_eq!(ask(100).await, (Ok(()), 101));
         assert_eq!(ask(u32::MAX).await, (Err(page()), 121));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_page_after_an_outage_is_the_first_again() {
+        let attempts = Cell::new(0);
+        let attempt = || {
+            attempts.set(attempts.get() + 1);
+            let (outage, answer) = match attempts.get() {
+                1 => (Duration::ZERO, Err(page())),
+                2 => (STRANGE, Err(page())),
+                _ => (Duration::ZERO, Ok(())),
+            };
+            async move {
+                sleep(outage).await;
+                answer
+            }
+        };
+        assert_eq!(wait_out_pages("ask", attempt).await, Ok(()));
     }
 }

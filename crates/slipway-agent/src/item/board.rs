@@ -49,6 +49,13 @@ impl Words {
         }
     }
 
+    /// The job has ended: nothing is waited for any more.
+    fn end(&mut self) {
+        self.waits = None;
+        self.unanswered = None;
+        self.ended = true;
+    }
+
     /// What is to stand on the item.
     fn shown(&self) -> Option<Notice> {
         let passing = self.waits.as_ref().or(self.unanswered.as_ref());
@@ -123,10 +130,23 @@ impl Board {
         self.change(|words| words.runs = true);
     }
 
-    /// Says nothing more; returns once nothing is on its way.
+    /// Takes down what has passed with the job, and says nothing more; returns once nothing is on its way.
     pub(crate) async fn close(&self) {
-        self.change(|words| words.ended = true);
-        drop(self.standing.lock().await);
+        self.change(Words::end);
+        let mut standing = self.standing.lock().await;
+        let shown = self.words.borrow().shown();
+        if standing.0.is_some() && standing.0 != shown {
+            self.teller().say(&mut standing, shown).await;
+        }
+    }
+
+    fn teller(&self) -> Teller {
+        Teller {
+            client: self.client.with_retry(Retry::Never),
+            handle: self.handle.clone(),
+            managed: self.managed,
+            standing: Arc::clone(&self.standing),
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Words)) {
@@ -137,15 +157,9 @@ impl Board {
         });
         if changed {
             self.teller.get_or_init(|| {
-                let teller = Teller {
-                    client: self.client.with_retry(Retry::Never),
-                    handle: self.handle.clone(),
-                    managed: self.managed,
-                    standing: Arc::clone(&self.standing),
-                };
                 let mut words = self.words.subscribe();
                 words.mark_changed();
-                AbortOnDropHandle::new(tokio::spawn(teller.run(words)))
+                AbortOnDropHandle::new(tokio::spawn(self.teller().run(words)))
             });
         }
     }
@@ -179,6 +193,11 @@ impl Teller {
         if ended || shown == standing.0 {
             return false;
         }
+        self.say(&mut standing, shown).await;
+        true
+    }
+
+    async fn say(&self, standing: &mut Standing, shown: Option<Notice>) {
         match self.client.warn_item(&self.handle, &self.warning(shown.as_ref())).await {
             Ok(()) => standing.0 = shown,
             Err(error) => {
@@ -189,7 +208,6 @@ impl Teller {
                 }
             }
         }
-        true
     }
 
     fn warning(&self, shown: Option<&Notice>) -> Failure {
@@ -237,6 +255,8 @@ mod tests {
         shows(&|words| words.take(News::Waits(notice("a stop"))), Some("a stop"));
         shows(&|words| words.take(News::GoesOn), Some("away"));
         shows(&|words| words.unanswered = None, Some(lasting));
+        shows(&|words| words.unanswered = Some(notice("away")), Some("away"));
+        shows(&Words::end, Some(lasting));
     }
 
     #[test]
