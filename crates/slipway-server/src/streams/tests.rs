@@ -70,6 +70,20 @@ async fn what_another_replica_revoked_ends_a_stream_at_its_next_beat() {
     assert!(matches!(stream.next().await, Beat::Over(_)));
 }
 
+#[test]
+fn streams_that_open_within_a_tenth_of_a_second_beat_together() {
+    let now = Instant::now();
+    let beats: Vec<Instant> = (0..1_000)
+        .map(|after| first_beat(now + Duration::from_millis(after)))
+        .collect();
+    for (after, beat) in (0..).zip(&beats) {
+        let until = beat.duration_since(now + Duration::from_millis(after));
+        assert!(until <= KEEP_ALIVE && until > KEEP_ALIVE - TOGETHER, "{until:?}");
+    }
+    let together: std::collections::BTreeSet<_> = beats.into_iter().collect();
+    assert!((10..=11).contains(&together.len()), "{}", together.len());
+}
+
 #[tokio::test]
 async fn a_stream_ends_with_the_server() {
     let server = TestServer::new().await;
