@@ -61,7 +61,7 @@ def test_a_run_that_is_stopped_ends_its_container(
     document = 'query Run($run: String!) { project(entityName: "alice", name: "proj") { run(name: $run) { id } } }'
     identifier = client.user.graphql(document, {"run": run})["project"]["run"]["id"]
     client.user.graphql("mutation Stop($id: ID!) { stopRun(input: {id: $id}) { success } }", {"id": identifier})
-    done = ended(client.user, item, "KILLED")
+    done = ended(client.user, item, "KILLED", 20)
     assert (done["exitCode"], done["run"]["state"], output(client.user, item)) == (0, "killed", "began\nasked\n")
     wait_for(lambda: docker.of_run(run) is None, "the container to be removed")
 
@@ -221,7 +221,7 @@ def test_a_server_that_has_only_the_official_api(
         document = 'query Run($run: String!) { project(entityName: "alice", name: "proj") { run(name: $run) { id } } }'
         identifier = user.graphql(document, {"run": run})["project"]["run"]["id"]
         user.graphql("mutation StopRun($id: ID!) { stopRun(input: {id: $id}) { clientMutationId success } }", {"id": identifier})
-        agent.process.wait_for_output("outcome=Killed")
+        agent.process.wait_for_output("outcome=Killed", 40)
         # The agent looks for the first job's run for a minute, as the official one does.
         agent.process.wait_for_output("outcome=Failed", 180)
         # That server gives an agent its name.

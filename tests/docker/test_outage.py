@@ -156,7 +156,7 @@ def test_a_job_that_waits_for_the_engine_is_cancelled_without_it(world: World, k
     item = world.push(JOB + "0")
     world.wait_taken(item)
     queues.cancel(world.user, item)
-    assert queues.wait_end(world.user, item)["state"] == "KILLED"
+    assert queues.wait_end(world.user, item, 30)["state"] == "KILLED"
     # Its slot is free: the next one waits for the engine in its place, and runs.
     world.let_go()
     after = world.push(JOB + "7")
@@ -268,7 +268,7 @@ def test_a_launch_that_hangs_with_the_engine_is_cancelled_and_never_starts(world
         world.proxy.start()
     else:
         queues.cancel(world.user, item)
-    assert queues.wait_end(world.user, item)["state"] == "KILLED"
+    assert queues.wait_end(world.user, item, 30)["state"] == "KILLED"
     if path != "/start":
         world.proxy.start()
     world.let_go()

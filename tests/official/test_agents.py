@@ -175,9 +175,9 @@ def test_stopping_the_run_ends_the_workload(client: Client, queue_name: str, sta
     wait_for((tmp_path / "pid").exists, "the job to run")
     document = "mutation Cancel($id: ID!) { cancelRunQueueItem(input: {runQueueItemId: $id}) { item { id } } }"
     client.user.graphql(document, {"id": item["id"]})
-    assert queues.wait_end(client.user, item["id"])["state"] == "KILLED"
+    assert queues.wait_end(client.user, item["id"], seconds=30)["state"] == "KILLED"
     pid = int((tmp_path / "pid").read_text())
-    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the job's process to be gone")
+    wait_for(lambda: not Path(f"/proc/{pid}").exists(), "the job's process to be gone", 15)
 
 
 def record_order(client: Client, record: Path) -> Callable[[str], dict]:

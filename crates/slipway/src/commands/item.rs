@@ -502,8 +502,8 @@ fn attempt_to_read(item: &Item, asked: Option<i64>, follow: bool) -> Result<Opti
     }
 }
 
-/// Prints the log files of a failure, and tells whether there were any. Agents of other kinds than ours send no output, and keep these
-/// among the files of their own run.
+/// Prints the log files of a failure, and tells whether there were any. Agents of other kinds than ours
+/// send no output, and keep these among the files of their own run.
 async fn kept_logs(id: &str, context: &Context) -> Result<bool> {
     let Some(item) = context.client.item(id).await? else {
         return Ok(false);
