@@ -51,8 +51,8 @@ pub struct Event {
     /// The entity's number.
     pub entity: i64,
     /// What happened: `pushed`, `leased`, `acked`, `started`, `running`, `finished`, `failed`,
-    /// `crashed`, `revived`, `killed`, `requeued`, `moved`, `warning`, `stop-requested`, `lost`,
-    /// `stale-write`, `deleted`, `agent-registered`, `agent-replaced`, `agent-status`,
+    /// `crashed`, `revived`, `killed`, `requeued`, `moved`, `warning`, `warning-cleared`,
+    /// `stop-requested`, `lost`, `found`, `stale-write`, `deleted`, `agent-registered`, `agent-replaced`, `agent-status`,
     /// `queue-created`, `queue-updated`, `queue-deleted`.
     pub kind: Cow<'static, str>,
     /// The queue, if it concerns one.

@@ -476,6 +476,10 @@ fn event_words(kind: &str, language: Language) -> String {
         "crashed" => "Crashed",
         "revived" => "Heard from again",
         "requeued" => "Back in the queue",
+        "moved" => "Moved",
+        "warning" => "Warning",
+        "warning-cleared" => "Warning no longer applies",
+        "found" => "Agent heard from again",
         "stop-requested" => "Asked to stop",
         "lost" => "Agent lost",
         "stale-write" => "Late report ignored",
@@ -557,6 +561,10 @@ mod tests {
             ("pushed", "Submitted"),
             ("running", "Running"),
             ("stale-write", "Late report ignored"),
+            ("warning", "Warning"),
+            ("warning-cleared", "Warning no longer applies"),
+            ("found", "Agent heard from again"),
+            ("moved", "Moved"),
             ("x-y", "X y"),
         ] {
             assert_eq!(event_words(kind, Language::English), words);

@@ -508,17 +508,17 @@ fn warn(
     warning: &Failure,
     now: Millis,
 ) -> Result<Answer<()>> {
+    if warning.message.is_empty() {
+        return clear_warning(tx, holder, handle, now);
+    }
     let batch = Batch {
         set: "warning = r.warning",
         guard: "items.state <> 0",
         fields: &[("warning", Field::Text)],
         params: Vec::new(),
     };
-    let text = match warning.message.as_str() {
-        "" => Value::Null,
-        _ => step::failure_text(warning)?.into(),
-    };
-    let moved = step::update(tx, batch, holder, &[handle], |_| vec![text.clone()])?;
+    let text = step::failure_text(warning)?;
+    let moved = step::update(tx, batch, holder, &[handle], |_| vec![text.as_str().into()])?;
     match moved.get(&handle.item) {
         Some(item) => {
             events::append(tx, now, &[item.event("warning", step::end_detail(Some(warning), None))])?;
@@ -526,6 +526,27 @@ fn warn(
         }
         None => step::unmoved(tx, holder, handle, &ItemEvent::Start, "warning", now),
     }
+}
+
+/// Takes a warning away. Where there is none, nothing has happened.
+fn clear_warning(tx: &mut dyn Tx, holder: Option<AgentId>, handle: LeaseHandle, now: Millis) -> Result<Answer<()>> {
+    let clear = |guard| Batch {
+        set: "warning = NULL",
+        guard,
+        fields: &[],
+        params: Vec::new(),
+    };
+    let there = clear("items.state <> 0 AND items.warning IS NOT NULL");
+    let moved = step::update(tx, there, holder, &[handle], |_| Vec::new())?;
+    if let Some(item) = moved.get(&handle.item) {
+        events::append(tx, now, &[item.event("warning-cleared", "{}".to_owned())])?;
+        return Ok(Ok(()));
+    }
+    let moved = step::update(tx, clear("items.state <> 0"), holder, &[handle], |_| Vec::new())?;
+    if moved.contains_key(&handle.item) {
+        return Ok(Ok(()));
+    }
+    step::unmoved(tx, holder, handle, &ItemEvent::Start, "warning", now)
 }
 
 /// Who calls: where an operation takes a `holder`, an item that another agent holds is stale for it,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
 use futures::StreamExt as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use slipway_client::{Follow, ItemFilter, OutputEvent};
 use slipway_model::item::ItemState;
 use slipway_model::priority::Priority;
@@ -328,10 +328,10 @@ async fn show(args: ShowArgs, context: &Context) -> Result<()> {
     let value = json!({"item": item, "events": events});
     context.print(&value, |_| {
         let rows = events.iter().map(|event| {
-            let detail = if event.detail.is_null() {
-                String::new()
-            } else {
-                event.detail.to_string()
+            let detail = match &event.detail {
+                Value::Null => String::new(),
+                Value::Object(nothing) if nothing.is_empty() => String::new(),
+                detail => detail.to_string(),
             };
             [event.at.clone(), event.kind.clone(), event.actor.clone(), detail]
         });
