@@ -10,6 +10,7 @@ use crate::merge::{FinalSpec, final_spec};
 use crate::policy::{PolicyError, check_submitter_args};
 use crate::priority::{Priority, PriorityError};
 use crate::queue::{Prioritization, QueuePolicy, Resource, ResourceError};
+use crate::run::{RunIdError, check_run_id};
 use crate::spec::{LaunchSpec, RUN_KEY, SpecError};
 use crate::template::{TemplateError, TemplateVariables};
 
@@ -105,6 +106,9 @@ pub enum PushError {
         /// Another.
         second: &'static str,
     },
+    /// An id that no run can have.
+    #[error("the run spec's `/run_id`: {0}")]
+    RunId(#[from] RunIdError),
     /// A key in the spec.
     #[error("the run spec may not carry an API key (`{0}`): jobs get a key of their own when they start")]
     ApiKey(String),
@@ -187,6 +191,7 @@ pub fn check_push(rules: QueueRules<'_>, push: Push<'_>) -> Result<AcceptedPush,
     } = push;
     refuse_keys(&spec)?;
     check_source(&spec)?;
+    spec.run_id().map_or(Ok(()), check_run_id)?;
     let resource = check_resource(rules, &spec)?;
     let priority = check_priority(rules.prioritization, priority)?;
     let template_values = take_template_values(&mut spec, template_values)?;

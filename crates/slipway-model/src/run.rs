@@ -2,6 +2,48 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The longest run id, in characters.
+const MAX_RUN_ID: usize = 128;
+
+/// Why a run's id is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RunIdError {
+    /// It is empty.
+    #[error("a run needs an id")]
+    Empty,
+    /// It is longer than allowed.
+    #[error("a run's id has at most {MAX_RUN_ID} characters; this one has {0}")]
+    Long(usize),
+    /// It holds a character that addresses or paths use.
+    #[error("a run's id may not contain {0:?}; choose another, or leave it out and one is made")]
+    Character(char),
+    /// Addresses lose it: there it means a place, as in paths of files.
+    #[error("`{0}` is no id for a run: addresses cannot carry it; choose another, or leave it out and one is made")]
+    Dots(String),
+}
+
+/// Checks a run's id by the official client's rule: it becomes part of addresses, of paths, and of the
+/// client's storage id. 1 to 128 characters, none of `/\#?%:` or a control character; not `.` or `..`.
+///
+/// # Errors
+/// Says which rule is broken.
+pub fn check_run_id(id: &str) -> Result<(), RunIdError> {
+    if id.trim().is_empty() {
+        return Err(RunIdError::Empty);
+    }
+    let length = id.chars().count();
+    if length > MAX_RUN_ID {
+        return Err(RunIdError::Long(length));
+    }
+    if matches!(id, "." | "..") {
+        return Err(RunIdError::Dots(id.to_owned()));
+    }
+    match id.chars().find(|c| c.is_control() || "/\\#?%:".contains(*c)) {
+        Some(character) => Err(RunIdError::Character(character)),
+        None => Ok(()),
+    }
+}
+
 /// The state of a run, in the words that clients use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -83,5 +125,25 @@ impl RunState {
             (_, true) => Self::Killed,
             (_, false) => Self::Failed,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn run_ids_hold_nothing_that_addresses_use_or_lose() {
+        for good in ["abc123", "agent-1.x", "ü", "...", ".hidden"] {
+            assert_eq!(check_run_id(good), Ok(()), "{good}");
+        }
+        let long = "x".repeat(129);
+        for bad in ["", " ", ".", "..", "a/b", "a:b", "a\u{0}b", long.as_str()] {
+            assert!(check_run_id(bad).is_err(), "{bad}");
+        }
+        assert_eq!(
+            check_run_id("..").unwrap_err().to_string(),
+            "`..` is no id for a run: addresses cannot carry it; choose another, or leave it out and one is made"
+        );
     }
 }

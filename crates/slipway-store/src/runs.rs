@@ -26,9 +26,6 @@ use rows::Core;
 /// How exactly a live run's last contact is known. Bounds the writes that heartbeats cause.
 const HEARTBEAT_EVERY: Millis = 5_000;
 
-/// The longest id of a run, in characters.
-const MAX_RUN_ID: usize = 128;
-
 /// A run.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Run {
@@ -581,18 +578,8 @@ fn change_state(tx: &mut dyn Tx, core: &Core, upsert: &RunUpsert, now: Millis) -
     Ok(())
 }
 
-/// Checks a run's id: it becomes part of addresses and of the client's storage id.
 fn check_run_id(id: &str) -> Result<()> {
-    let length = id.chars().count();
-    if length == 0 || length > MAX_RUN_ID {
-        return Err(Error::Invalid(format!(
-            "a run's id has 1 to {MAX_RUN_ID} characters; this one has {length}"
-        )));
-    }
-    match id.chars().find(|c| c.is_control() || "/\\#?%:".contains(*c)) {
-        Some(character) => Err(Error::Invalid(format!("a run's id may not contain {character:?}"))),
-        None => Ok(()),
-    }
+    slipway_model::run::check_run_id(id).map_err(|error| Error::Invalid(error.to_string()))
 }
 
 /// The number of a run.

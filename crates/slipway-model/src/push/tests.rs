@@ -95,6 +95,19 @@ fn with(extra: Value) -> Value {
 }
 
 #[test]
+fn a_run_id_that_no_run_can_have_is_refused_before_an_agent_takes_the_item() {
+    for id in [".", "..", "a/b"] {
+        let refused = docker().refuse(with(json!({"run_id": id})));
+        assert!(
+            refused.starts_with("the run spec's `/run_id`: ") && refused.contains("choose another"),
+            "{refused}"
+        );
+    }
+    docker().accept(with(json!({"run_id": "mine-1"})));
+    docker().accept(with(json!({"run_id": ""})));
+}
+
+#[test]
 fn an_accepted_push_is_completed_and_resolved() {
     let accepted = docker().accept(with(
         json!({"priority": 1, "resource_args": {"local-container": {"env": ["A=1"]}}}),

@@ -136,7 +136,7 @@ async fn a_run_needs_an_entity_and_names_that_addresses_carry(bed: &Bed) {
     };
     let refused = bed.store.upsert_run(elsewhere, starts(), T0).await;
     assert!(matches!(refused, Err(Error::NotFound { .. })));
-    for id in ["", "a/b", "a:b", "a%20b", "a\nb", &"x".repeat(129)] {
+    for id in ["", ".", "..", "a/b", "a:b", "a%20b", "a\nb", &"x".repeat(129)] {
         let refused = bed.store.upsert_run(name(id), starts(), T0).await;
         assert!(matches!(refused, Err(Error::Invalid(_))), "{id:?}");
     }

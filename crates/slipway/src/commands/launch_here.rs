@@ -21,6 +21,7 @@ use slipway_agent::Agent;
 use slipway_client::Client;
 use slipway_model::agent_config::{AgentConfig, ProcessTarget, ResourceArgsPolicy};
 use slipway_model::id::RunName;
+use slipway_model::run::check_run_id;
 use slipway_model::spec::LaunchSpec;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
@@ -112,6 +113,9 @@ fn judge(code: Option<i32>) -> Result<()> {
 /// Where the run goes, as an agent reads the spec.
 fn run_of(spec: &Value, entity: &str) -> Result<RunName> {
     let spec = LaunchSpec::from_value(spec.clone()).map_err(|error| Error::usage(error.to_string()))?;
+    spec.run_id()
+        .map_or(Ok(()), check_run_id)
+        .map_err(|error| Error::usage(format!("`/run_id`: {error}")))?;
     Ok(RunName {
         entity: spec.entity().unwrap_or(entity).to_owned(),
         project: spec.run_project().unwrap_or_else(|| DEFAULT_PROJECT.to_owned()),
