@@ -299,6 +299,24 @@ async fn a_job_that_ignores_the_stop_is_killed_with_all_its_children() {
 }
 
 #[tokio::test]
+async fn on_a_full_disk_a_second_stop_kills_a_job_that_ignores_the_first() {
+    let bench = Bench::new();
+    let id = bench
+        .launch("trap '' TERM; echo up; while :; do sleep 0.05; done")
+        .await;
+    bench.printed(&id, "up").await;
+    // No new file can be made for the request.
+    std::fs::create_dir(bench.job_directory(&id).join("stop.new")).unwrap();
+    let long = Duration::from_secs(3600);
+    for grace in [long, long, Duration::ZERO, Duration::ZERO] {
+        bench.runner.stop(&id, grace, &line()).await.unwrap();
+    }
+    let exit = bench.exit(&id).await;
+    assert_eq!((exit.cause, exit.stopped), (ExitCause::Signal(9), true));
+    bench.runner.remove(&id).await.unwrap();
+}
+
+#[tokio::test]
 async fn what_a_job_leaves_behind_is_ended_after_it() {
     let bench = Bench::new();
     let nap = nap();

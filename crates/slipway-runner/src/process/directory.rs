@@ -11,7 +11,7 @@
 //! | `exit` | shim | how the job ended ([`Exit`](crate::Exit)) |
 //! | `control`, `events` | – | named pipes: a byte says "look at `stop`", "something changed" |
 //! | `shim.log` | shim | why the shim itself failed |
-//! | `stop.room`, `exit.room` | agent | blocks of the disk for these two, which a full one has to take |
+//! | `stop.room`, `stop.room2`, `exit.room` | agent | blocks of the disk for a stop, a harder one, and the end |
 //!
 //! The pipes carry no information of their own, so a byte that is lost costs time and nothing else.
 
@@ -38,6 +38,9 @@ pub(crate) const EXIT: &str = "exit";
 pub(crate) const CONTROL: &str = "control";
 pub(crate) const EVENTS: &str = "events";
 pub(crate) const SHIM_LOG: &str = "shim.log";
+
+/// What has to be written in any case: a job may be asked to stop, and then not be given the time.
+const ROOMS: [(&str, &[&str]); 2] = [(STOP, &["room", "room2"]), (EXIT, &["room"])];
 
 /// Bytes that a record has when nothing is left of the disk: a block.
 const ROOM: u64 = 4096;
@@ -81,8 +84,8 @@ impl JobDirectory {
         for pipe in [CONTROL, EVENTS] {
             mkfifoat(CWD, self.file(pipe), Mode::RUSR | Mode::WUSR)?;
         }
-        for record in [STOP, EXIT] {
-            self.keep_room(record)?;
+        for room in ROOMS.iter().flat_map(|(name, _)| self.rooms(name)) {
+            keep_room(&room)?;
         }
         sync(&self.path)?;
         // Without this a power cut could forget a job that the server was told has started.
@@ -99,7 +102,7 @@ impl JobDirectory {
     }
 
     /// Writes a record so that after any crash it is there completely or not at all. One for which room is
-    /// kept is written on a full disk too.
+    /// kept is written on a full disk too, as often as it has rooms.
     pub(crate) fn write<T: Serialize>(&self, name: &str, record: &T) -> io::Result<()> {
         let bytes = serde_json::to_vec(record).map_err(io::Error::other)?;
         let temporary = self.file(&format!("{name}.new"));
@@ -108,8 +111,12 @@ impl JobDirectory {
         let Err(error) = self.put(name, &temporary, &fresh, &bytes) else {
             return Ok(());
         };
-        let kept = self.put(name, &self.room(name), OpenOptions::new().write(true), &bytes);
-        kept.map_err(|_| error)
+        for room in self.rooms(name) {
+            if self.put(name, &room, OpenOptions::new().write(true), &bytes).is_ok() {
+                return Ok(());
+            }
+        }
+        Err(error)
     }
 
     /// Writes a record by way of another file, which takes its place.
@@ -122,22 +129,11 @@ impl JobDirectory {
         sync(&self.path)
     }
 
-    fn room(&self, name: &str) -> PathBuf {
-        self.file(&format!("{name}.room"))
-    }
-
-    /// Keeps room on the disk for a record. A file system that keeps none gives none.
-    fn keep_room(&self, name: &str) -> io::Result<()> {
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(self.room(name))?;
-        match fallocate(&file, FallocateFlags::empty(), 0, ROOM) {
-            Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
-            kept => Ok(kept?),
-        }
+    /// The files that keep room for a record; each serves once.
+    fn rooms(&self, name: &str) -> impl Iterator<Item = PathBuf> {
+        let kept = ROOMS.iter().find(|(kept, _)| *kept == name);
+        let rooms = kept.map_or(&[][..], |(_, rooms)| rooms);
+        rooms.iter().map(move |room| self.file(&format!("{name}.{room}")))
     }
 
     /// Reads a record; `None` if it was not written.
@@ -205,6 +201,20 @@ impl JobDirectory {
             Err(Errno::WOULDBLOCK) => Ok(true),
             Err(error) => Err(error.into()),
         }
+    }
+}
+
+/// Keeps room on the disk for a record. A file system that keeps none gives none.
+fn keep_room(path: &Path) -> io::Result<()> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
+    match fallocate(&file, FallocateFlags::empty(), 0, ROOM) {
+        Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+        kept => Ok(kept?),
     }
 }
 
@@ -332,13 +342,16 @@ mod tests {
         let parent = tempfile::tempdir().unwrap();
         let directory = JobDirectory::at(parent.path().join("job"));
         let _lock = directory.create().unwrap();
-        for name in [STOP, EXIT, STARTED] {
+        for (name, times) in [(STOP, 2), (EXIT, 1), (STARTED, 0)] {
             // No new file can be made, as on a full disk.
             fs::create_dir(directory.file(&format!("{name}.new"))).unwrap();
-            let written = directory.write(name, &[7, 8]);
-            let read = directory.read::<Vec<i32>>(name).unwrap();
-            assert_eq!(written.is_ok(), name != STARTED, "{written:?}");
-            assert_eq!(read, written.is_ok().then(|| vec![7, 8]));
+            for time in 0..=times {
+                let written = directory.write(name, &[7, time]);
+                assert_eq!(written.is_ok(), time < times, "{name} {time}: {written:?}");
+                let last = time.min(times - 1);
+                let read = directory.read::<Vec<i32>>(name).unwrap();
+                assert_eq!(read, (times > 0).then(|| vec![7, last]), "{name} {time}");
+            }
         }
     }
 

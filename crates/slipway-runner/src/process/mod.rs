@@ -258,9 +258,13 @@ impl ProcessRunner {
         let request = StopRequest {
             grace_millis: millis(grace),
         };
-        directory
-            .write(directory::STOP, &request)
-            .map_err(RunnerError::io("write", directory.file(directory::STOP)))?;
+        let asked: Option<StopRequest> = directory.read(directory::STOP).ok().flatten();
+        // The shorter grace counts; on a full disk there is room for few requests.
+        if asked.is_none_or(|asked| request.grace_millis < asked.grace_millis) {
+            directory
+                .write(directory::STOP, &request)
+                .map_err(RunnerError::io("write", directory.file(directory::STOP)))?;
+        }
         // Without a reader there is no shim, or one that has yet to look at `stop`.
         if let Ok(mut control) = directory::open_pipe(&directory.file(directory::CONTROL), false) {
             let _ = control.write(&[0]);
