@@ -147,8 +147,8 @@ fn interrupted() -> HereError {
 /// What the target says while somebody waits at a terminal.
 fn line() -> Line {
     Line::new(|news| match news {
-        News::Waits(notice) => tracing::info!(stage = notice.stage, "{}", notice.message),
-        News::Warns(notice) => tracing::warn!(stage = notice.stage, "{}", notice.message),
+        News::Waits(notice) => tracing::info!(stage = %notice.stage, "{}", notice.message),
+        News::Warns(notice) => tracing::warn!(stage = %notice.stage, "{}", notice.message),
         News::GoesOn => {}
     })
 }

@@ -9,6 +9,7 @@ use slipway_model::item::ItemState;
 use slipway_runner::{Listing, WorkloadId};
 use slipway_wire::item::{Item, ReturnCause};
 
+use crate::item::Stood;
 use crate::item::plan::workload_id;
 
 /// The label under which a workload carries its lease handle.
@@ -27,6 +28,8 @@ pub(crate) enum Takeover {
         labels: BTreeMap<String, String>,
         /// Whether somebody asked it to stop meanwhile.
         stop_requested: bool,
+        /// How its item stood.
+        stood: Stood,
     },
     /// Nothing runs: give the item back.
     Return {
@@ -51,6 +54,7 @@ pub(crate) fn plan(held: Option<&[Item]>, listing: &Listing) -> Vec<Takeover> {
                     workload: workload.id.clone(),
                     labels: workload.labels.clone(),
                     stop_requested: false,
+                    stood: Stood::default(),
                 },
                 None => Takeover::Discard(workload.id.clone()),
             })
@@ -71,6 +75,7 @@ pub(crate) fn plan(held: Option<&[Item]>, listing: &Listing) -> Vec<Takeover> {
                 workload: known.id.clone(),
                 labels: known.labels.clone(),
                 stop_requested,
+                stood: stood(item),
             });
             continue;
         }
@@ -83,6 +88,7 @@ pub(crate) fn plan(held: Option<&[Item]>, listing: &Listing) -> Vec<Takeover> {
                 workload,
                 labels: labels(item),
                 stop_requested,
+                stood: stood(item),
             },
             _ if started => Takeover::Return {
                 handle,
@@ -96,6 +102,13 @@ pub(crate) fn plan(held: Option<&[Item]>, listing: &Listing) -> Vec<Takeover> {
     }
     decisions.extend(left.into_iter().map(|workload| Takeover::Discard(workload.id.clone())));
     decisions
+}
+
+fn stood(item: &Item) -> Stood {
+    Stood {
+        runs: item.state == ItemState::Running.as_str(),
+        warning: item.warning.clone(),
+    }
 }
 
 /// What a held item's workload was labelled with that matters here: its run.
@@ -128,8 +141,18 @@ mod tests {
         serde_json::from_value(json!({
             "id": id, "state": state, "handle": handle(number, 2), "attempt": attempt, "stopRequested": number == 1,
             "runName": "r", "runEntity": "e", "runProject": "p",
+            "warning": {"stage": "engine-away", "message": "away", "filePaths": null},
         }))
         .unwrap()
+    }
+
+    /// How a held item stood.
+    fn stood(runs: bool) -> Stood {
+        let warning = serde_json::from_value(json!({"stage": "engine-away", "message": "away"})).unwrap();
+        Stood {
+            runs,
+            warning: Some(warning),
+        }
     }
 
     fn found(number: i64, attempt: i64) -> Found {
@@ -163,7 +186,8 @@ mod tests {
                     handle: handle(1, 2),
                     workload: found[0].id.clone(),
                     labels: found[0].labels.clone(),
-                    stop_requested: true
+                    stop_requested: true,
+                    stood: stood(true),
                 },
                 Takeover::Return {
                     handle: handle(2, 2),
@@ -196,7 +220,8 @@ mod tests {
                     handle: handle(1, 2),
                     workload: found(1, 1).id,
                     labels: labels.into(),
-                    stop_requested: true
+                    stop_requested: true,
+                    stood: stood(false),
                 },
                 Takeover::Return {
                     handle: handle(2, 2),
@@ -206,7 +231,8 @@ mod tests {
                     handle: handle(3, 2),
                     workload: found(3, 1).id,
                     labels: found(3, 1).labels,
-                    stop_requested: false
+                    stop_requested: false,
+                    stood: stood(true),
                 },
             ]
         );
@@ -223,7 +249,8 @@ mod tests {
                     handle: handle(1, 1),
                     workload: found(1, 1).id,
                     labels: found(1, 1).labels,
-                    stop_requested: false
+                    stop_requested: false,
+                    stood: Stood::default(),
                 },
                 Takeover::Discard(nameless.id),
             ]

@@ -23,7 +23,7 @@ use crate::error::AgentError;
 use crate::health::Vitals;
 use crate::here::{self, HereError};
 use crate::item::plan::workload_id;
-use crate::item::{ItemTask, Order, Shared, give_back};
+use crate::item::{ItemTask, Order, Shared, Stood, give_back};
 use crate::options::AgentOptions;
 use crate::patience::patiently;
 use crate::recovery::{self, Takeover};
@@ -379,10 +379,11 @@ impl Service {
                     workload,
                     labels,
                     stop_requested,
+                    stood,
                 } => {
                     let order = if stop_requested { Order::Stop } else { Order::Go };
                     self.spawn(&handle, Some(workload.clone()), order, move |task| async move {
-                        task.resume(workload, &labels).await
+                        task.resume(workload, &labels, stood).await
                     });
                     adopted.push(handle);
                 }
@@ -392,7 +393,7 @@ impl Service {
                     // Its task ends and removes it, and reports nothing.
                     let name = format!("discarded {workload}");
                     self.spawn(&name, Some(workload.clone()), Order::Abandon, move |task| async move {
-                        task.resume(workload, &BTreeMap::new()).await;
+                        task.resume(workload, &BTreeMap::new(), Stood::default()).await;
                     });
                 }
             }

@@ -18,7 +18,7 @@ use slipway_server::{Server, ServerOptions};
 use slipway_store::blobs::{BlobOptions, Blobs};
 use slipway_store::identity::NewUser;
 use slipway_store::{Options, Store};
-use slipway_wire::item::{Item, Outcome, Report};
+use slipway_wire::item::{Failure, Item, Outcome, Report};
 use slipway_wire::job::{self, JobFile};
 use slipway_wire::queue::{Push, UpsertQueue};
 use slipway_wire::run::UpsertRun;
@@ -196,18 +196,24 @@ impl Bench {
 
     /// Looks at an item whenever its record says that something happened.
     async fn wait_for(&self, pushed: &Pushed, states: &[&str]) -> Item {
+        let what = format!("becomes {states:?}");
+        self.wait_until(pushed, &what, |item| states.contains(&item.state.as_str()))
+            .await
+    }
+
+    async fn wait_until(&self, pushed: &Pushed, what: &str, condition: impl Fn(&Item) -> bool) -> Item {
         let mut record = self.client.item_record(&pushed.id);
-        in_time(&format!("{} becomes {states:?}", pushed.run), async {
+        in_time(&format!("{} {what}", pushed.run), async {
             while let Some(event) = record.next().await {
                 if let RecordEvent::Disconnected(_) = event.unwrap() {
                     continue;
                 }
                 let item = self.client.item(&pushed.id).await.unwrap().unwrap();
-                if states.contains(&item.state.as_str()) {
+                if condition(&item) {
                     return item;
                 }
                 let ended = ["FINISHED", "FAILED", "KILLED"].contains(&item.state.as_str());
-                assert!(!ended, "not {states:?}: {item:?}");
+                assert!(!ended, "not {what}: {item:?}");
             }
             panic!("the record of {} ended", pushed.run);
         })
@@ -535,6 +541,41 @@ async fn a_successor_takes_running_and_ended_jobs_over() {
         "x\nx\n",
         "a job was started twice"
     );
+    successor.drain().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_agent_that_was_killed_said_of_its_target_is_taken_down_once_the_target_answers() {
+    let bench = Bench::new().await;
+    let agent = bench.agent(|_| {});
+    let pushed = bench.push("echo up; while :; do sleep 0.02; done").await;
+    bench.begin_run(&pushed).await;
+    bench.wait_for(&pushed, &["RUNNING"]).await;
+    let agents = bench.client.agents("alice").await.unwrap();
+    let held = bench.client.agent(&agents[0].id).await.unwrap().held_items;
+    let handle = held[0].handle.clone().unwrap();
+    agent.handle.leave();
+    agent.task.await.unwrap().unwrap();
+    let away = Failure {
+        stage: "engine-away".to_owned(),
+        message: "the engine is away".to_owned(),
+        ..Failure::default()
+    };
+    bench.client.warn_item(&handle, &away).await.unwrap();
+    bench
+        .wait_until(&pushed, "is warned of", |item| {
+            item.warning
+                .as_ref()
+                .is_some_and(|warning| warning.message == away.message)
+        })
+        .await;
+
+    let successor = bench.agent(|_| {});
+    bench
+        .wait_until(&pushed, "is warned of no more", |item| item.warning.is_none())
+        .await;
+    bench.client.cancel_item(&pushed.id).await.unwrap();
+    bench.wait_for(&pushed, &["KILLED"]).await;
     successor.drain().await;
 }
 

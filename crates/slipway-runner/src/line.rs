@@ -3,6 +3,7 @@
 //! A launch can take long: an image is fetched, an engine is away. Over the line the target says what
 //! it waits for, and hears that the workload is not wanted any more.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,13 +11,34 @@ use tokio_util::sync::CancellationToken;
 
 use crate::RunnerError;
 
+/// The stages of what passes: of what is waited for, and of a target that does not answer.
+const PASSING: [&str; 4] = ["engine-away", "image-pull", "status", "stop"];
+
 /// Something that people should know of a workload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
     /// What it is about, such as `image-pull`.
-    pub stage: &'static str,
+    pub stage: Cow<'static, str>,
     /// A sentence for people.
     pub message: String,
+}
+
+impl Notice {
+    /// A notice.
+    #[must_use]
+    pub fn new(stage: impl Into<Cow<'static, str>>, message: impl Into<String>) -> Self {
+        Self {
+            stage: stage.into(),
+            message: message.into(),
+        }
+    }
+
+    /// Whether it stops being true by itself, so that whoever reads it later must look again. One that an
+    /// earlier process left is known by its stage alone.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        PASSING.contains(&self.stage.as_ref())
+    }
 }
 
 /// What a target tells of a workload that it prepares, launches or stops.
@@ -78,8 +100,9 @@ impl Line {
     }
 
     pub(crate) fn waits(&self, stage: &'static str, message: impl Into<String>) {
-        let message = message.into();
-        (self.tell)(News::Waits(Notice { stage, message }));
+        let notice = Notice::new(stage, message);
+        debug_assert!(notice.passes(), "{stage} is not known to pass");
+        (self.tell)(News::Waits(notice));
     }
 
     pub(crate) fn goes_on(&self) {
@@ -87,7 +110,8 @@ impl Line {
     }
 
     pub(crate) fn warns(&self, stage: &'static str, message: impl Into<String>) {
-        let message = message.into();
-        (self.tell)(News::Warns(Notice { stage, message }));
+        let notice = Notice::new(stage, message);
+        debug_assert!(!notice.passes(), "{stage} is known to pass");
+        (self.tell)(News::Warns(notice));
     }
 }

@@ -110,7 +110,7 @@ pub struct WaitReason {
 }
 
 /// Where and why an item failed, or what it waits for.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Failure {
     /// `agent`, `build`, `run`, or the target's name.

@@ -49,6 +49,16 @@ impl Words {
         }
     }
 
+    /// What an earlier process of the agent said of the job. Whether what passes has passed is known once the
+    /// target answers; what stays true goes on to be shown.
+    fn take_over(&mut self, notice: Notice) {
+        if notice.passes() {
+            self.unanswered = Some(notice);
+        } else {
+            self.lasting.push(notice);
+        }
+    }
+
     /// The job has ended: nothing is waited for any more.
     fn end(&mut self) {
         self.waits = None;
@@ -63,7 +73,7 @@ impl Words {
             let first = self.lasting.first().filter(|_| self.runs)?;
             let messages: Vec<&str> = self.lasting.iter().map(|notice| notice.message.as_str()).collect();
             Some(Notice {
-                stage: first.stage,
+                stage: first.stage.clone(),
                 message: messages.join("\n"),
             })
         })
@@ -73,13 +83,6 @@ impl Words {
 /// What stands on the item; held while a word is on its way.
 #[derive(Debug, Default)]
 pub(crate) struct Standing(Option<Notice>);
-
-impl Standing {
-    /// The server has taken it down by itself.
-    pub(crate) fn forget(&mut self) {
-        self.0 = None;
-    }
-}
 
 /// The board of one item.
 pub(crate) struct Board {
@@ -101,6 +104,19 @@ impl Board {
             standing: Arc::default(),
             teller: OnceLock::new(),
         }
+    }
+
+    /// Goes on where an earlier process of the agent was: with a job that runs, as the server knows, and with
+    /// what stands on its item.
+    pub(crate) async fn take_over(&self, runs: bool, warning: Option<Failure>) {
+        let notice = warning.map(|warning| Notice::new(warning.stage, warning.message));
+        self.standing.lock().await.0.clone_from(&notice);
+        self.words.send_modify(|words| {
+            words.runs = runs;
+            if let Some(notice) = notice {
+                words.take_over(notice);
+            }
+        });
     }
 
     /// Takes a target's news.
@@ -125,8 +141,12 @@ impl Board {
         self.standing.lock().await
     }
 
-    /// Shows what stays true, now that the job runs.
-    pub(crate) fn runs(&self) {
+    /// Shows what stays true, now that the job runs. With the start of a job a server of ours forgets what was
+    /// told before, once.
+    pub(crate) fn runs(&self, standing: &mut Standing, told: bool) {
+        if told && self.managed && !self.words.borrow().runs {
+            standing.0 = None;
+        }
         self.change(|words| words.runs = true);
     }
 
@@ -212,7 +232,7 @@ impl Teller {
 
     fn warning(&self, shown: Option<&Notice>) -> Failure {
         let (stage, message) = match shown {
-            Some(notice) => (notice.stage, notice.message.as_str()),
+            Some(notice) => (notice.stage.as_ref(), notice.message.as_str()),
             None if self.managed => ("agent", ""),
             None => ("agent", PASSED),
         };
@@ -230,10 +250,7 @@ mod tests {
     use super::*;
 
     fn notice(message: &str) -> Notice {
-        Notice {
-            stage: "stage",
-            message: message.to_owned(),
-        }
+        Notice::new("stage", message)
     }
 
     #[test]
@@ -257,6 +274,28 @@ mod tests {
         shows(&|words| words.unanswered = None, Some(lasting));
         shows(&|words| words.unanswered = Some(notice("away")), Some("away"));
         shows(&Words::end, Some(lasting));
+    }
+
+    #[test]
+    fn what_a_predecessor_said_stands_until_the_target_answers_or_for_good() {
+        for (stage, stays) in [
+            ("engine-away", false),
+            ("image-pull", false),
+            ("status", false),
+            ("stop", false),
+            ("unpaused", true),
+            ("engine-warning", true),
+        ] {
+            let said = Notice::new(stage, "said");
+            let mut words = Words {
+                runs: true,
+                ..Words::default()
+            };
+            words.take_over(said.clone());
+            assert_eq!(words.shown(), Some(said.clone()));
+            words.unanswered = None;
+            assert_eq!(words.shown(), stays.then_some(said));
+        }
     }
 
     #[test]

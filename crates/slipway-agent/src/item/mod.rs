@@ -118,6 +118,15 @@ pub(crate) struct ItemTask {
     line: Line,
 }
 
+/// How an item stood with the server when its workload was taken over.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Stood {
+    /// Whether the server knows that it runs.
+    pub(crate) runs: bool,
+    /// What was said of it.
+    pub(crate) warning: Option<slipway_wire::item::Failure>,
+}
+
 /// A workload that exists, or should.
 struct Job {
     workload: WorkloadId,
@@ -174,7 +183,8 @@ impl ItemTask {
     }
 
     /// Goes on with a workload of an earlier process.
-    pub(crate) async fn resume(mut self, workload: WorkloadId, labels: &BTreeMap<String, String>) {
+    pub(crate) async fn resume(mut self, workload: WorkloadId, labels: &BTreeMap<String, String>, stood: Stood) {
+        self.board.take_over(stood.runs, stood.warning).await;
         let label = |name: &str| labels.get(name).cloned();
         let run = (|| {
             Some(RunName {
@@ -399,8 +409,11 @@ impl ItemTask {
                 }
             }
             let status = shared.runner.status(&job.workload).await;
-            if status.is_ok() && std::mem::take(&mut unreadable) {
-                tracing::info!(workload = %job.workload, "its status can be read again");
+            if status.is_ok() {
+                if std::mem::take(&mut unreadable) {
+                    tracing::info!(workload = %job.workload, "its status can be read again");
+                }
+                // Also what an earlier process said that was killed before it could.
                 self.board.unanswered(None);
             }
             match status {
@@ -424,10 +437,10 @@ impl ItemTask {
                     if !std::mem::replace(&mut unreadable, true) {
                         tracing::warn!(workload = %job.workload, %error, "its status cannot be read; trying again");
                     }
-                    self.board.unanswered(Some(Notice {
-                        stage: if error.is_away() { "engine-away" } else { "status" },
-                        message: format!("{error}; how the job stands is not known until it can be asked"),
-                    }));
+                    self.board.unanswered(Some(Notice::new(
+                        if error.is_away() { "engine-away" } else { "status" },
+                        format!("{error}; how the job stands is not known until it can be asked"),
+                    )));
                     sleep(TARGET_AGAIN).await;
                 }
             }
@@ -660,12 +673,11 @@ async fn announce(shared: Arc<Shared>, handle: String, board: Arc<Board>) {
     let told = persistently(&shared.client, "report a running job", |client| async move {
         client.mark_running(&shared.agent_id, handles).await
     });
-    match told.await {
-        Ok(_) if shared.managed => standing.forget(),
-        Ok(_) => {}
-        Err(error) => tracing::warn!(item = handles[0], %error, "the server refused the news that it runs"),
+    let told = told.await;
+    if let Err(error) = &told {
+        tracing::warn!(item = handles[0], %error, "the server refused the news that it runs");
     }
-    board.runs();
+    board.runs(&mut standing, told.is_ok());
 }
 
 /// Whether an official server wants the run to stop. An unreachable one does not.

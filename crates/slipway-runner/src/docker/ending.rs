@@ -96,7 +96,7 @@ impl DockerRunner {
             unpause(engine, container).await?;
             tracing::info!(container = record.name, "unpaused, so that it can end");
             line.warns(
-                "stop",
+                "unpaused",
                 "the job's container was paused; it was unpaused so that it could be stopped",
             );
         }

@@ -266,7 +266,7 @@ async fn a_paused_container_is_unpaused_to_be_stopped() {
         .await
         .unwrap();
     assert!(bench.exit(&id).await.stopped);
-    assert!(bench.told("stop")[0].contains("was unpaused"));
+    assert!(bench.told("unpaused")[0].contains("was unpaused"));
 }
 
 #[tokio::test(start_paused = true)]
