@@ -15,6 +15,7 @@ use slipway_runner::{Exit, Line, News, Runner, RunnerError, Status, WorkloadId};
 use slipway_wire::item::LeasedItem;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep, timeout};
+use tokio_util::task::TaskTracker;
 
 use crate::health::Vitals;
 use crate::item::plan::{failure, plan};
@@ -103,6 +104,7 @@ pub(crate) async fn launch(
         cache: directory.join("cache"),
         vitals: Vitals::new(&options.version, 1),
         managed: false,
+        removals: TaskTracker::new(),
     };
     let ended = async {
         let prepared = tokio::select! {

@@ -15,7 +15,7 @@ use slipway_wire::item::{Item, ItemResult, LeasedItem};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::check::{CheckReport, Target, check};
 use crate::core::{Action, Core, Ending, Event, Lease, Waiting, Wish};
@@ -36,6 +36,12 @@ const STATUS_LINE: [Duration; 2] = [Duration::from_secs(300), Duration::from_sec
 
 /// How long an agent that ends waits for the server to hear of it: the server notices silence too.
 const LAST_WORD: Duration = Duration::from_secs(5);
+
+/// How long an agent that has drained waits for what is still to be removed.
+const REMOVALS: Duration = Duration::from_secs(60);
+
+/// After how much of that it is told.
+const REMOVALS_TOLD: Duration = Duration::from_secs(1);
 
 /// Leases renewed by one call; servers take at most 1,000.
 const RENEW_LIMIT: usize = 500;
@@ -247,6 +253,7 @@ impl<'a> Prepared<'a> {
             cache: self.state.cache(),
             vitals: self.vitals,
             managed,
+            removals: TaskTracker::new(),
         });
         let (events, inbox) = mpsc::unbounded_channel();
         let began = Instant::now();
@@ -440,6 +447,9 @@ impl Service {
             let before = (self.core.running(), self.core.waiting());
             for action in self.core.handle(event, now, rand::random()) {
                 if let Some(end) = self.perform(action).await {
+                    if matches!(end, Ok(End::Drained)) {
+                        clear_up(removals(&self.shared), &mut wish).await;
+                    }
                     return end;
                 }
             }
@@ -630,6 +640,39 @@ impl Service {
     }
 }
 
+/// Waits until nothing is left that this process was to remove.
+async fn removals(shared: &Shared) {
+    // Closed it still takes tasks, and knows when there are none.
+    shared.removals.close();
+    shared.removals.wait().await;
+    shared.runner.removed().await;
+}
+
+/// Waits for what is still to be removed of jobs that have ended, as long as that may take at the end of an
+/// agent: until the next one of its name nobody would look after it.
+async fn clear_up(removals: impl Future<Output = ()>, wish: &mut watch::Receiver<Wish>) {
+    tokio::pin!(removals);
+    if tokio::time::timeout(REMOVALS_TOLD, &mut removals).await.is_ok() {
+        return;
+    }
+    tracing::info!(
+        "every job has ended and was reported; waiting {} s at most for what is still to be removed of them",
+        REMOVALS.as_secs()
+    );
+    let leave = async {
+        if wish.wait_for(|wish| *wish == Wish::Leave).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = removals => tracing::info!("removed"),
+        () = tokio::time::sleep(REMOVALS.saturating_sub(REMOVALS_TOLD)) => tracing::warn!(
+            "some of what jobs left could not be removed; the next agent of this name removes it"
+        ),
+        () = leave => {}
+    }
+}
+
 fn limit(max_jobs: i64) -> String {
     match max_jobs {
         -1 => "any number of".to_owned(),
@@ -683,6 +726,41 @@ mod tests {
             assert!(said.contains(text), "{said}");
         }
         assert_eq!((limit(-1), limit(2)), ("any number of".to_owned(), "2".to_owned()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_drain_waits_a_while_for_what_is_still_to_be_removed() {
+        let second = Duration::from_secs(1);
+        for (removal, leave, expected) in [
+            (Some(Duration::ZERO), None, Duration::ZERO),
+            (Some(second * 20), None, second * 20),
+            (None, None, REMOVALS),
+            (None, Some(second * 5), second * 5),
+        ] {
+            let (wishes, mut wish) = watch::channel(Wish::Drain);
+            let after = |wait: Option<Duration>| async move {
+                match wait {
+                    Some(wait) => tokio::time::sleep(wait).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let began = Instant::now();
+            let leaving = async {
+                after(leave).await;
+                wishes.send_replace(Wish::Leave);
+                std::future::pending::<()>().await;
+            };
+            tokio::select! {
+                () = clear_up(after(removal), &mut wish) => {}
+                () = leaving => {}
+            }
+            // The timer's own grain.
+            let took = began.elapsed();
+            assert!(
+                took >= expected && took < expected + second / 10,
+                "{took:?}, not {expected:?}"
+            );
+        }
     }
 
     #[test]

@@ -877,7 +877,10 @@ async fn a_job_that_does_not_start_in_time_fails_and_frees_its_slot() {
         );
     }
     std::fs::write(&go, "").unwrap();
+    // One that ends afterwards leaves nothing behind.
     assert_eq!(agent.drain().await, End::Drained);
+    let jobs = bench.root.path().join("agent/tester/jobs");
+    assert_eq!(std::fs::read_dir(jobs).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

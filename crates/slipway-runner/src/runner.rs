@@ -62,6 +62,12 @@ pub trait Runner: Send + Sync {
     /// Forgets a workload that has ended; its outcome must have been acknowledged. Refuses while it
     /// runs; does nothing if there is none. What the target does not remove at once it removes later.
     fn remove<'a>(&'a self, id: &'a WorkloadId) -> Reply<'a, Result<(), RunnerError>>;
+
+    /// Waits until nothing is left of what this process was to remove. May take for ever, with a target that
+    /// is away; a later process removes it too.
+    fn removed(&self) -> Reply<'_, ()> {
+        Box::pin(async {})
+    }
 }
 
 /// Waits for news of one workload.

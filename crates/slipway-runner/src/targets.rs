@@ -151,4 +151,12 @@ impl Runner for Targets {
             Ok(())
         })
     }
+
+    fn removed(&self) -> Reply<'_, ()> {
+        Box::pin(async {
+            for target in &self.targets {
+                target.removed().await;
+            }
+        })
+    }
 }

@@ -27,7 +27,7 @@ use slipway_runner::{Exit, Line, Notice, Runner, RunnerError, Status, Workload, 
 use slipway_wire::item::{Ack, ItemResult, LeasedItem, ReturnCause};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use self::board::Board;
 use self::outcome::{Conclusion, Ended, TAIL_BYTES, conclude};
@@ -63,6 +63,9 @@ const REFUSED_REPORT: Duration = Duration::from_secs(60);
 /// How long to wait before a target that failed is asked again.
 const TARGET_AGAIN: Duration = Duration::from_secs(2);
 
+/// The longest wait before a removal that the target refused is asked for again.
+const REMOVE_AGAIN: Duration = Duration::from_secs(60);
+
 /// Why an item fails whose task panicked.
 const AGENT_FAULT: &str = "a fault in the agent itself ended its work on this item, and the job was stopped; the \
                            agent's log says where. Submit the item again, and report the fault";
@@ -92,6 +95,8 @@ pub(crate) struct Shared {
     pub(crate) vitals: Vitals,
     /// Whether the server knows our additions.
     pub(crate) managed: bool,
+    /// What of jobs that have ended is still to be removed.
+    pub(crate) removals: TaskTracker,
 }
 
 /// Why preparation ended without a workload.
@@ -561,10 +566,24 @@ impl ItemTask {
         }
     }
 
+    /// Removes a workload, or sees to it that it goes: one that was to start no more may be starting, and is
+    /// ended first.
     async fn remove(&self, workload: &WorkloadId) {
-        if let Err(error) = self.shared.runner.remove(workload).await {
-            tracing::warn!(%workload, %error, "could not be removed; the next start of the agent tries again");
-        }
+        let Err(error) = self.shared.runner.remove(workload).await else {
+            return;
+        };
+        tracing::warn!(%workload, %error, "could not be removed yet; trying again");
+        let (runner, workload) = (Arc::clone(&self.shared.runner), workload.clone());
+        self.shared.removals.spawn(async move {
+            let mut wait = TARGET_AGAIN;
+            loop {
+                sleep(wait).await;
+                if runner.remove(&workload).await.is_ok() {
+                    return;
+                }
+                wait = (wait * 2).min(REMOVE_AGAIN);
+            }
+        });
     }
 }
 

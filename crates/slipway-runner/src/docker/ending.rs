@@ -166,7 +166,7 @@ impl DockerRunner {
     /// As [`Self::clear`], as soon as the engine does it.
     pub(super) fn clear_later(&self, record: Record) {
         let runner = self.clone();
-        tokio::spawn(async move {
+        self.inner.removals.spawn(async move {
             let (mut wait, mut said) = (AGAIN, false);
             while let Err(error) = runner.clear(&record).await {
                 if !std::mem::replace(&mut said, true) {

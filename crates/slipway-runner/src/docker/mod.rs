@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 use slipway_model::Millis;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::task::AbortOnDropHandle;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use self::calls::{created_only, identity, inspect, labels, patiently, remove, require_api, runs};
 use self::engine::{Address, Engine};
@@ -110,6 +110,8 @@ struct Inner {
     stopped: Mutex<HashSet<WorkloadId>>,
     /// Since when what the engine says of a container cannot be read.
     unreadable: Mutex<HashMap<WorkloadId, Instant>>,
+    /// The removals that the engine has not done yet.
+    removals: TaskTracker,
 }
 
 /// What this process knows of a container.
@@ -175,6 +177,7 @@ impl DockerRunner {
                 live: Mutex::new(HashMap::new()),
                 stopped: Mutex::new(HashSet::new()),
                 unreadable: Mutex::new(HashMap::new()),
+                removals: TaskTracker::new(),
             }),
         }
     }
@@ -557,6 +560,14 @@ impl Runner for DockerRunner {
 
     fn remove<'a>(&'a self, id: &'a WorkloadId) -> Reply<'a, Result<(), RunnerError>> {
         Box::pin(self.remove_now(id))
+    }
+
+    fn removed(&self) -> Reply<'_, ()> {
+        Box::pin(async {
+            // Closed it still takes tasks, and knows when there are none.
+            self.inner.removals.close();
+            self.inner.removals.wait().await;
+        })
     }
 }
 

@@ -390,6 +390,30 @@ async fn a_removal_that_the_engine_refuses_is_repeated() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_removal_that_is_not_done_yet_can_be_waited_for() {
+    let bench = Bench::new();
+    // Where nothing is to be removed, nothing is waited for.
+    bench.runner.removed().await;
+    let id = bench.launched().await;
+    bench.engine.change(|fake| fake.status = "exited");
+    bench.exit(&id).await;
+    bench.engine.away();
+    bench.runner.remove(&id).await.unwrap();
+    // The one who looks for a container on its way out does so again when the engine is back.
+    let back = async {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        assert_eq!((bench.engine.containers().len(), bench.left()), (1, 1));
+        bench.engine.well();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = bench.runner.removed() => {}
+        () = back => {}
+    }
+    assert_eq!((bench.engine.containers().len(), bench.left()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn output_goes_on_after_an_engine_failed_for_once() {
     let bench = Bench::new();
     let mut failures = 2;
