@@ -95,11 +95,17 @@ pub enum AgentError {
     #[error(transparent)]
     Runner(#[from] slipway_runner::RunnerError),
     /// Another instance took over the agent's name.
-    #[error("another agent took the name `{name}`; this one ends and leaves its jobs to it")]
+    #[error("another agent took the name `{name}`{}; this one ends and leaves its jobs to it", told(.by))]
     Replaced {
         /// The name.
         name: String,
+        /// Where the other one runs and what it is, if the server says so.
+        by: Option<String>,
     },
+}
+
+fn told(by: &Option<String>) -> String {
+    by.as_ref().map_or_else(String::new, |by| format!(": {by}"))
 }
 
 fn quoted(names: &[String]) -> String {

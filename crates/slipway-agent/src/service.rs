@@ -522,11 +522,26 @@ impl Service {
                     Ending::Left => Ok(End::Left { jobs }),
                     Ending::Replaced => Err(AgentError::Replaced {
                         name: self.shared.agent_name.clone(),
+                        by: self.successor().await,
                     }),
                 });
             }
         }
         None
+    }
+
+    /// Who has the agent's name now, in words.
+    async fn successor(&self) -> Option<String> {
+        let client = self.shared.client.with_retry(Retry::Never);
+        let agents = tokio::time::timeout(LAST_WORD, client.agents(&self.shared.entity)).await;
+        let mut agents = agents.ok()?.ok()?.into_iter();
+        let agent = agents.find(|agent| agent.name == self.shared.agent_name && agent.id != self.shared.agent_id)?;
+        let version = agent.version.filter(|version| !version.is_empty());
+        Some(format!(
+            "{} on host `{}`",
+            version.as_deref().unwrap_or("one"),
+            agent.hostname.unwrap_or_default()
+        ))
     }
 
     fn order(&self, handle: &str, order: Order) {

@@ -143,6 +143,41 @@ fn up_goes_on_serving_when_its_agent_is_drained_from_afar() {
 }
 
 #[test]
+fn up_goes_on_serving_when_another_agent_takes_the_name_of_its_own() {
+    let world = World::empty();
+    let mut up = world.spawn(&["up", "--data-dir", "data", "--listen", "127.0.0.1:0"], &[]);
+    up.says("waits for items of default");
+    world.sign_in();
+    fs::write(world.path("other.yaml"), "process: {enabled: true}\n").unwrap();
+    let other = [
+        "launch-agent",
+        "-c",
+        "other.yaml",
+        "--state-dir",
+        "other",
+        "-q",
+        "default",
+    ];
+    let mut other = world.spawn(&[&other[..], &["--name", "up", "--take-over"]].concat(), &[]);
+    other.says("waits for items of default");
+    let line = up.says("another agent took the name `up`: slipway@");
+    assert!(line.contains("on host `"), "{line}");
+    for told in [
+        &format!("{} goes on serving", world.address()),
+        "start the other agent with a `--name` of its own, then `slipway up` again",
+    ] {
+        assert!(line.contains(told), "{line}");
+    }
+    let agents = world.json(&["agents", "list"]);
+    assert_eq!(agents.as_array().map(Vec::len), Some(1), "{agents}");
+    other.signal(Signal::INT);
+    assert!(other.end().0.success());
+    up.signal(Signal::INT);
+    let (status, _, said) = up.end();
+    assert!(status.success(), "{said}");
+}
+
+#[test]
 fn a_command_says_that_it_waits_for_a_server_and_gives_up() {
     let world = World::empty();
     // Nobody may listen there without being root, and nobody does.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
-use slipway_agent::{Agent, AgentOptions, CheckReport, End};
+use slipway_agent::{Agent, AgentError, AgentOptions, CheckReport, End};
 use slipway_client::{Client, ClientOptions, Retry};
 use slipway_model::address::HostPort;
 use slipway_model::agent_config::{AgentConfig, Flags, Resolved, Source, resolve};
@@ -180,6 +180,11 @@ pub(crate) fn new_agent(
 
 /// Runs an agent; the first signal drains it, the second one ends it.
 pub(crate) async fn serve(agent: Agent, signals: &Signals) -> Result<()> {
+    attend(agent, signals).await.map_err(agent_error)
+}
+
+/// As [`serve`], for those whom it concerns why an agent ended.
+pub(crate) async fn attend(agent: Agent, signals: &Signals) -> std::result::Result<(), AgentError> {
     let handle = agent.handle();
     let (first, second) = (signals.first.clone(), signals.second.clone());
     // An agent that has ended is not told of a signal any more.
@@ -190,7 +195,7 @@ pub(crate) async fn serve(agent: Agent, signals: &Signals) -> Result<()> {
         second.cancelled().await;
         handle.leave();
     }));
-    match agent.run().await.map_err(agent_error)? {
+    match agent.run().await? {
         End::Drained => output::note("every job has ended"),
         End::Left { jobs: 0 } => {}
         End::Left { jobs } => output::note(format!(
@@ -200,10 +205,10 @@ pub(crate) async fn serve(agent: Agent, signals: &Signals) -> Result<()> {
     Ok(())
 }
 
-fn agent_error(error: slipway_agent::AgentError) -> Error {
+pub(crate) fn agent_error(error: AgentError) -> Error {
     match error {
-        slipway_agent::AgentError::Server { action, source } => Error::from(source).context(action),
-        slipway_agent::AgentError::MissingQueues { .. } => Error::not_found(error.to_string()),
+        AgentError::Server { action, source } => Error::from(source).context(action),
+        AgentError::MissingQueues { .. } => Error::not_found(error.to_string()),
         other => Error::failure(other.to_string()),
     }
 }

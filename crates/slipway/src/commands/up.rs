@@ -1,13 +1,14 @@
 //! `slipway up`: a server and an agent in one process.
 
 use clap::Args;
+use slipway_agent::AgentError;
 use slipway_model::agent_config::AgentConfig;
 use slipway_model::queue::QUEUE_PROJECT;
 use slipway_store::Store;
 use slipway_store::identity::User;
 use tokio_util::sync::CancellationToken;
 
-use super::launch_agent::{client, new_agent, serve};
+use super::launch_agent::{agent_error, attend, client, new_agent};
 use super::server::{ListenArgs, Signals, StoreArgs, local_key, open};
 use crate::exit::{Error, Result};
 use crate::output;
@@ -44,8 +45,17 @@ pub(crate) struct UpArgs {
     log: LogArgs,
 }
 
-/// Runs both until a signal ends them. An agent that others end takes only itself away: the server is
-/// theirs too.
+/// How the agent of this process ended.
+enum AgentEnd {
+    /// It was drained.
+    Drained,
+    /// Another agent has its name, says this.
+    Replaced(String),
+}
+
+/// Runs both until a signal ends them. An agent that others end takes only itself away, whether they drain
+/// it or register another one under its name: the server is theirs too, and the one that took the name
+/// speaks to this very server.
 pub(crate) async fn run(args: UpArgs) -> Result<()> {
     telemetry::install(&args.log)?;
     let signals = Signals::watch()?;
@@ -62,21 +72,27 @@ pub(crate) async fn run(args: UpArgs) -> Result<()> {
     let stop = CancellationToken::new();
     let server = tokio::spawn(listening.run(stop.clone().cancelled_owned()));
     let served = with_agent(&args, &url, &owner, key, &signals).await;
-    if served.is_ok() && !signals.first.is_cancelled() {
-        output::note(format!(
-            "the agent was drained and has ended; {url} goes on serving, and the next start of `slipway up` takes \
-             jobs again"
-        ));
+    if let (Ok(end), false) = (&served, signals.first.is_cancelled()) {
+        match end {
+            AgentEnd::Drained => output::note(format!(
+                "the agent was drained and has ended; {url} goes on serving, and the next start of `slipway up` takes \
+                 jobs again"
+            )),
+            AgentEnd::Replaced(told) => output::warn(format!(
+                "{told}. {url} goes on serving, and `slipway up` runs no jobs any more: start the other agent with a \
+                 `--name` of its own, then `slipway up` again, which takes its name back"
+            )),
+        }
         signals.first.cancelled().await;
     }
     stop.cancel();
     server
         .await
         .map_err(|error| Error::failure(format!("the server ended badly: {error}")))?;
-    served
+    served.map(drop)
 }
 
-async fn with_agent(args: &UpArgs, url: &str, owner: &str, key: String, signals: &Signals) -> Result<()> {
+async fn with_agent(args: &UpArgs, url: &str, owner: &str, key: String, signals: &Signals) -> Result<AgentEnd> {
     let client = client(url.to_owned(), key)?;
     if client.queue(owner, QUEUE_PROJECT, QUEUE).await?.is_none() {
         let document = QueueDocument::new(QUEUE, "local-process");
@@ -96,7 +112,11 @@ async fn with_agent(args: &UpArgs, url: &str, owner: &str, key: String, signals:
     output::note(format!(
         "serving {url}, and jobs of queue `{owner}/{QUEUE}` on this machine"
     ));
-    serve(agent, signals).await
+    match attend(agent, signals).await {
+        Ok(()) => Ok(AgentEnd::Drained),
+        Err(error @ AgentError::Replaced { .. }) => Ok(AgentEnd::Replaced(error.to_string())),
+        Err(error) => Err(agent_error(error)),
+    }
 }
 
 /// The admin who has been there longest: those who come later do not change whose agent it is.
