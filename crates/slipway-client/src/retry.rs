@@ -109,6 +109,11 @@ impl Waiting {
         self.began.elapsed()
     }
 
+    /// Whether the call is one that a server answers at once.
+    pub(crate) const fn is_impatient(&self) -> bool {
+        self.impatient
+    }
+
     /// An attempt failed in passing.
     pub(crate) fn failed(&mut self, error: &Error) {
         self.error = Some(error.clone());

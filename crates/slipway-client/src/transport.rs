@@ -23,6 +23,12 @@ use crate::retry::{Backoff, Notice, Retry, Waiting};
 /// How long connecting may take.
 const CONNECT: Duration = Duration::from_secs(10);
 
+/// The longest document, in bytes, that arrives at once. A longer one may take its time on a slow line.
+const SMALL: usize = 64 * 1024;
+
+/// What an attempt that begins when patience ends is given.
+const LAST_CHANCE: Duration = Duration::from_secs(1);
+
 /// The most that an error page adds to a message.
 const EXCERPT: usize = 300;
 
@@ -158,13 +164,20 @@ impl Client {
         V: Serialize,
         A: DeserializeOwned,
     {
-        let request = Request::new(document, variables);
-        let waiting = Waiting::from_now(self.notice());
+        let request = serde_json::to_vec(&Request::new(document, variables))
+            .map_err(|error| Error::invalid(format!("`{}` cannot be sent: {error}", document.name)))?;
+        let request = bytes::Bytes::from(request);
+        let waiting = if request.len() <= SMALL {
+            Waiting::from_now(self.notice())
+        } else {
+            Waiting::after_failure(self.notice())
+        };
         self.repeat_while(waiting, repeat, || async {
             let response = self
                 .authorized(Method::POST, self.url("graphql", &[]))
                 .timeout(self.shared.timeout)
-                .json(&request)
+                .header(CONTENT_TYPE, "application/json")
+                .body(request.clone())
                 .send()
                 .await
                 .map_err(|error| self.transport(&error))?;
@@ -220,7 +233,8 @@ impl Client {
     {
         let mut backoff = Backoff::default();
         loop {
-            let error = match waiting.during(attempt()).await {
+            let attempted = waiting.during(self.bounded(&waiting, attempt()));
+            let error = match attempted.await {
                 Ok(answer) => {
                     waiting.answered();
                     return Ok(answer);
@@ -239,6 +253,19 @@ impl Client {
             tracing::debug!(%error, ?wait, "trying again");
             waiting.failed(&error);
             waiting.during(tokio::time::sleep(wait)).await;
+        }
+    }
+
+    /// An attempt that ends with the patience for its call, if that is one which a server answers at once: one
+    /// that is silent is given up like one that is not there. What takes its time has bounds of its own.
+    async fn bounded<A>(&self, waiting: &Waiting, attempt: impl Future<Output = Result<A>>) -> Result<A> {
+        let (Retry::For(patience), true) = (self.retry, waiting.is_impatient()) else {
+            return attempt.await;
+        };
+        let left = patience.saturating_sub(waiting.elapsed()).max(LAST_CHANCE);
+        match tokio::time::timeout(left, attempt).await {
+            Ok(answer) => answer,
+            Err(_) => Err(self.silent(format!("no answer in {} s", waiting.elapsed().as_secs()))),
         }
     }
 
@@ -480,7 +507,7 @@ mod tests {
     use super::{Client, Repeat, excerpt, other_site};
     use crate::error::Error;
     use crate::options::ClientOptions;
-    use crate::retry::Retry;
+    use crate::retry::{Retry, Waiting};
     use reqwest::StatusCode;
     use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
     use serde_json::{Value, json};
@@ -571,6 +598,28 @@ mod tests {
         // The clock of such a test stands still but for the waits.
         assert_eq!(begin.elapsed().as_secs(), 20);
         assert_eq!(told.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_server_is_given_up_as_soon_as_an_absent_one_unless_the_call_takes_its_time() {
+        let client = client("http://h").with_retry(Retry::For(Duration::from_secs(20)));
+        let silent = || async {
+            tokio::time::sleep(Duration::from_secs(29)).await;
+            Ok::<_, Error>(())
+        };
+        let begin = Instant::now();
+        let error = client
+            .repeat_while(Waiting::from_now(None), Repeat::Harmless, silent)
+            .await
+            .unwrap_err();
+        assert_eq!(error.to_string(), "cannot reach http://h: no answer in 20 s");
+        assert!(error.is_passing() && !error.had_no_effect());
+        assert_eq!(begin.elapsed().as_secs(), 20);
+        // A transfer, and one who waits for ever.
+        client.repeat(Repeat::Harmless, silent).await.unwrap();
+        let patient = client.with_retry(Retry::Forever);
+        let waiting = Waiting::from_now(None);
+        patient.repeat_while(waiting, Repeat::Harmless, silent).await.unwrap();
     }
 
     #[test]

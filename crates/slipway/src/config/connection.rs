@@ -114,10 +114,8 @@ pub(crate) fn client(base_url: String, api_key: Option<String>) -> Result<Client
 
 /// What to say while a server does not answer.
 fn waiting(server: &str, error: Option<&slipway_client::Error>) -> String {
-    match error {
-        Some(error) => format!("{error}; trying again for {} s", PATIENCE.as_secs()),
-        None => format!("waiting for {server}, which has not answered yet"),
-    }
+    let what = error.map_or_else(|| format!("{server} has not answered yet"), ToString::to_string);
+    format!("{what}; waiting for it {} s in all", PATIENCE.as_secs())
 }
 
 /// An address as settings files keep it: without a slash at the end.
