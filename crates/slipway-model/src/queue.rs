@@ -131,6 +131,40 @@ pub struct QueuePolicy {
 /// Label to URL.
 pub type ExternalLinks = BTreeMap<String, String>;
 
+/// Where a queue is found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QueueName {
+    /// Its owner.
+    pub entity: String,
+    /// The project in which it lives.
+    pub project: String,
+    /// Its name.
+    pub name: String,
+}
+
+impl QueueName {
+    /// The command that starts an agent for it; none outside of [`QUEUE_PROJECT`], where launch agents look for
+    /// no queues.
+    #[must_use]
+    pub fn agent_command(&self) -> Option<String> {
+        (self.project == QUEUE_PROJECT).then(|| {
+            let (name, entity) = (shell_word(&self.name), shell_word(&self.entity));
+            format!("slipway launch-agent -q {name} --entity {entity}")
+        })
+    }
+}
+
+/// A word as a POSIX shell reads it.
+#[must_use]
+pub fn shell_word(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
 /// Why a name is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {

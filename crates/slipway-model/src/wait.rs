@@ -4,12 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::Millis;
 use crate::item::ItemState;
+use crate::queue::{QUEUE_PROJECT, QueueName};
 
 /// What is known of an item and its queue when the reason is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitFacts {
     /// The item's state.
     pub state: ItemState,
+    /// Its queue, unless that is gone.
+    pub queue: Option<QueueName>,
     /// 1 for the item that runs next; only while pending.
     pub position: Option<u64>,
     /// Whether the queue is paused.
@@ -47,7 +50,10 @@ pub enum WaitReason {
     /// The queue is paused.
     QueuePaused,
     /// No agent serves the queue.
-    NoAgent,
+    NoAgent {
+        /// The queue, unless it is gone.
+        queue: Option<QueueName>,
+    },
     /// Every agent drains.
     AgentsDraining,
     /// Every agent runs as many jobs as it may.
@@ -113,7 +119,9 @@ pub fn wait_reason(facts: &WaitFacts) -> Option<WaitReason> {
         return Some(WaitReason::QueuePaused);
     }
     if facts.agents.is_empty() {
-        return Some(WaitReason::NoAgent);
+        return Some(WaitReason::NoAgent {
+            queue: facts.queue.clone(),
+        });
     }
     let takers: Vec<&AgentLoad> = facts.agents.iter().filter(|agent| !agent.draining).collect();
     if takers.is_empty() {
@@ -143,7 +151,7 @@ impl WaitReason {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::QueuePaused => "queue-paused",
-            Self::NoAgent => "no-agent",
+            Self::NoAgent { .. } => "no-agent",
             Self::AgentsDraining => "agents-draining",
             Self::AgentFull { .. } => "agent-full",
             Self::Position { .. } => "position",
@@ -159,7 +167,15 @@ impl WaitReason {
     pub fn sentence(&self, now: Millis) -> String {
         match self {
             Self::QueuePaused => "The queue is paused; resume it to run its items".to_owned(),
-            Self::NoAgent => "No agent serves this queue; start one with `slipway launch-agent -q <queue>`".to_owned(),
+            Self::NoAgent { queue: None } => "No agent serves this queue".to_owned(),
+            Self::NoAgent { queue: Some(queue) } => match queue.agent_command() {
+                Some(command) => format!("No agent serves this queue; start one with `{command}`"),
+                None => format!(
+                    "No agent serves this queue, which is of project `{}`: launch agents serve those of \
+                     `{QUEUE_PROJECT}`; move the item to one of them with `slipway item move`",
+                    queue.project
+                ),
+            },
             Self::AgentsDraining => "Every agent of this queue is draining and takes nothing new".to_owned(),
             Self::AgentFull { slots: 0, .. } => {
                 "The agents of this queue take no jobs: their `max_jobs` is 0".to_owned()

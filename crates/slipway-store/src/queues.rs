@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use slipway_model::Millis;
 use slipway_model::id::{QueueId, RevisionId};
-use slipway_model::queue::{Access, ExternalLinks, Prioritization, QueuePolicy, Resource};
+use slipway_model::queue::{Access, ExternalLinks, Prioritization, QueueName, QueuePolicy, Resource};
 
 use crate::engine::{Field, Lane, Row, Tx, Value, params};
 use crate::events::{self, NewEvent};
@@ -75,6 +75,18 @@ pub struct Queue {
     /// The configuration of items pushed from now on. `None` for a queue that was made without
     /// one: submitters then name the resource.
     pub revision: Option<Revision>,
+}
+
+impl Queue {
+    /// Where it is found.
+    #[must_use]
+    pub fn full_name(&self) -> QueueName {
+        QueueName {
+            entity: self.entity.clone(),
+            project: self.project.clone(),
+            name: self.name.clone(),
+        }
+    }
 }
 
 /// How many items a queue holds, by state.

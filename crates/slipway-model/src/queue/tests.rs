@@ -43,6 +43,18 @@ fn names_are_held_to_their_rules() {
 }
 
 #[test]
+fn words_of_a_command_are_quoted_where_a_shell_needs_it() {
+    for (word, quoted) in [
+        ("q-1", "q-1"),
+        ("my queue", "'my queue'"),
+        ("a'b", "'a'\\''b'"),
+        ("", "''"),
+    ] {
+        assert_eq!(shell_word(word), quoted);
+    }
+}
+
+#[test]
 fn resources_are_known_by_their_words_and_older_ones() {
     for resource in Resource::ALL {
         assert_eq!(resource.as_str().parse(), Ok(resource));

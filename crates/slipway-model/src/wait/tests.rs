@@ -1,8 +1,17 @@
 use super::*;
 
+fn queue(project: &str, name: &str) -> Option<QueueName> {
+    Some(QueueName {
+        entity: "alice".to_owned(),
+        project: project.to_owned(),
+        name: name.to_owned(),
+    })
+}
+
 fn pending() -> WaitFacts {
     WaitFacts {
         state: ItemState::Pending,
+        queue: queue("model-registry", "gpu"),
         position: Some(1),
         paused: false,
         agents: vec![agent("a", 0, 1)],
@@ -58,7 +67,35 @@ fn every_wait_has_a_reason_in_words() {
                 ..pending()
             },
             "no-agent",
-            "No agent serves this queue; start one with `slipway launch-agent -q <queue>`",
+            "No agent serves this queue; start one with `slipway launch-agent -q gpu --entity alice`",
+        ),
+        (
+            WaitFacts {
+                agents: vec![],
+                queue: queue("model-registry", "big GPUs"),
+                ..pending()
+            },
+            "no-agent",
+            "No agent serves this queue; start one with `slipway launch-agent -q 'big GPUs' --entity alice`",
+        ),
+        (
+            WaitFacts {
+                agents: vec![],
+                queue: queue("other", "gpu"),
+                ..pending()
+            },
+            "no-agent",
+            "No agent serves this queue, which is of project `other`: launch agents serve those of `model-registry`; \
+             move the item to one of them with `slipway item move`",
+        ),
+        (
+            WaitFacts {
+                agents: vec![],
+                queue: None,
+                ..pending()
+            },
+            "no-agent",
+            "No agent serves this queue",
         ),
         (
             WaitFacts {

@@ -19,17 +19,6 @@ pub(crate) fn address(segments: &[&str]) -> String {
         .fold(String::new(), |path, segment| path + "/" + &percent_encode(segment))
 }
 
-/// A word as a POSIX shell reads it.
-#[must_use]
-pub(crate) fn shell_word(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:@%+=".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
-    }
-}
-
 /// A duration: `< 1s`, `12s`, `5m 12s`, `41m`, `2h 35m`, `3d 4h`.
 #[must_use]
 pub(crate) fn duration(millis: Millis) -> String {
@@ -152,19 +141,11 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_shell_words_are_quoted() {
+    fn addresses_are_quoted() {
         assert_eq!(
             address(&["launch", "alice", "my queue?/#"]),
             "/launch/alice/my%20queue%3F%2F%23"
         );
-        for (word, quoted) in [
-            ("q-1", "q-1"),
-            ("my queue", "'my queue'"),
-            ("a'b", "'a'\\''b'"),
-            ("", "''"),
-        ] {
-            assert_eq!(shell_word(word), quoted);
-        }
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl ItemView {
             reason: item_reason(
                 &item,
                 position,
-                place.queue.as_ref().is_some_and(|queue| queue.paused),
+                place.queue.as_ref(),
                 &loads,
                 agent.as_deref(),
                 now,

@@ -6,14 +6,14 @@ use axum::extract::State;
 use maud::{Markup, html};
 use slipway_model::agent::AgentStatus;
 use slipway_model::item::ItemState;
-use slipway_model::queue::{Prioritization, QUEUE_PROJECT, Resource};
+use slipway_model::queue::{Prioritization, QUEUE_PROJECT, Resource, shell_word};
 use slipway_model::spec::LaunchSpec;
-use slipway_model::wait::{AgentLoad, WaitFacts, wait_reason};
+use slipway_model::wait::{AgentLoad, WaitFacts, WaitReason, wait_reason};
 use slipway_store::agents::Agent;
 use slipway_store::items::{Item, ItemFilter};
 use slipway_store::queues::{Queue, QueueCounts};
 
-use super::format::{UNKNOWN, address, duration, moment, shell_word};
+use super::format::{UNKNOWN, address, duration, moment};
 use super::frame::{Frame, Live, Section};
 use super::icons::{self, Status};
 use super::visitor::{OfPage, Visitor};
@@ -163,17 +163,16 @@ fn first_steps(entity: &str, language: Language) -> Markup {
 }
 
 fn no_agent_banner(queue: &Queue, waiting: i64, language: Language) -> Markup {
-    let command = format!(
-        "slipway launch-agent -q {} --entity {}",
-        shell_word(&queue.name),
-        shell_word(&queue.entity)
-    );
+    let queue_name = queue.full_name();
     html! {
         div class="banner warning" {
             (icons::warning())
             div {
                 b { (language.unserved(&queue.name, waiting)) }
-                p { (language.word("Start one")) ": " code { (command) } }
+                @match queue_name.agent_command() {
+                    Some(command) => p { (language.word("Start one")) ": " code { (command) } },
+                    None => p { (language.wait_reason(&WaitReason::NoAgent { queue: Some(queue_name) }, 0)) },
+                }
             }
         }
     }
@@ -269,7 +268,7 @@ pub(super) fn item_label(item: &Item) -> ItemLabel {
 pub(super) fn item_reason(
     item: &Item,
     position: Option<u64>,
-    paused: bool,
+    queue: Option<&Queue>,
     agents: &[AgentLoad],
     holder: Option<&str>,
     now: slipway_model::Millis,
@@ -280,8 +279,9 @@ pub(super) fn item_reason(
     }
     let facts = WaitFacts {
         state: item.state,
+        queue: queue.map(Queue::full_name),
         position,
-        paused,
+        paused: queue.is_some_and(|queue| queue.paused),
         agents: agents.to_vec(),
         leased_at: item.leased_at,
         holder: holder.map(str::to_owned),
@@ -378,7 +378,7 @@ async fn gather(app: &App, queue: Queue, visitor: &Visitor) -> Result<QueueView,
         reason: item_reason(
             &item,
             position,
-            queue.paused,
+            Some(&queue),
             &loads,
             item.agent
                 .and_then(|id| holders.get(&id))

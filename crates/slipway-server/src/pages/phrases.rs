@@ -4,6 +4,7 @@
 //! never translated.
 
 use slipway_model::Millis;
+use slipway_model::queue::QUEUE_PROJECT;
 use slipway_model::wait::WaitReason;
 
 use super::format::duration;
@@ -114,9 +115,17 @@ impl Language {
         };
         match reason {
             WaitReason::QueuePaused => "キューが一時停止中です。再開すると実行されます".to_owned(),
-            WaitReason::NoAgent => {
-                "このキューを処理するエージェントがありません。slipway launch-agent -q <queue> で起動できます"
-                    .to_owned()
+            WaitReason::NoAgent { queue } => {
+                let none = "このキューを処理するエージェントがありません";
+                let Some(queue) = queue else { return none.to_owned() };
+                match queue.agent_command() {
+                    Some(command) => format!("{none}。{command} で起動できます"),
+                    None => format!(
+                        "{none}。エージェントが処理するのはプロジェクト {QUEUE_PROJECT} のキューで、このキューは {} \
+                         のものです。slipway item move でアイテムを移動できます",
+                        queue.project
+                    ),
+                }
             }
             WaitReason::AgentsDraining => "すべてのエージェントが新規受付を停止しています".to_owned(),
             WaitReason::AgentFull { slots: 0, .. } => {
@@ -142,14 +151,35 @@ impl Language {
 
 #[cfg(test)]
 mod tests {
+    use slipway_model::queue::QueueName;
+
     use super::*;
 
     #[test]
     fn every_reason_has_a_sentence_in_each_language() {
         let agent = || "a1".to_owned();
+        let queue = |project: &str| QueueName {
+            entity: "alice".to_owned(),
+            project: project.to_owned(),
+            name: "my queue".to_owned(),
+        };
         let cases = [
             (WaitReason::QueuePaused, "paused", "一時停止"),
-            (WaitReason::NoAgent, "No agent", "ありません"),
+            (WaitReason::NoAgent { queue: None }, "No agent", "ありません"),
+            (
+                WaitReason::NoAgent {
+                    queue: Some(queue(QUEUE_PROJECT)),
+                },
+                "with slipway launch-agent -q 'my queue' --entity alice",
+                "slipway launch-agent -q 'my queue' --entity alice で",
+            ),
+            (
+                WaitReason::NoAgent {
+                    queue: Some(queue("other")),
+                },
+                "of project other",
+                "このキューは other",
+            ),
             (WaitReason::AgentsDraining, "draining", "停止"),
             (
                 WaitReason::AgentFull {

@@ -9,13 +9,13 @@ use maud::{Markup, html};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use slipway_model::Millis;
-use slipway_model::queue::QUEUE_PROJECT;
+use slipway_model::queue::{QUEUE_PROJECT, shell_word};
 use slipway_store::Page as Rows;
 use slipway_store::artifacts::{Artifact, Collection};
 use slipway_store::projects::Project;
 use slipway_store::runs::Run;
 
-use super::format::{self, UNKNOWN, address, duration, moment, shell_word};
+use super::format::{self, UNKNOWN, address, duration, moment};
 use super::frame::{Frame, Live, Section};
 use super::icons::Status;
 use super::visitor::{OfPage, Visitor};

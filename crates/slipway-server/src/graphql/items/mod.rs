@@ -21,6 +21,7 @@ use slipway_store::Page;
 use slipway_store::agents::Agent;
 use slipway_store::events::{Event, Position, Scope};
 use slipway_store::items::{Item, Surroundings};
+use slipway_store::queues::Queue;
 use tokio::sync::OnceCell;
 
 use super::Result;
@@ -232,10 +233,12 @@ impl RunQueueItem {
         }
         let around = self.listed.surroundings(ctx).await?;
         let serving = around.serving.get(&item.queue).into_iter().flatten();
+        let queue = around.queues.get(&item.queue);
         let facts = WaitFacts {
             state: item.state,
+            queue: queue.map(Queue::full_name),
             position: around.positions.get(&item.id).copied(),
-            paused: around.queues.get(&item.queue).is_some_and(|queue| queue.paused),
+            paused: queue.is_some_and(|queue| queue.paused),
             agents: serving.map(|(_, load)| load.clone()).collect(),
             leased_at: item.leased_at,
             holder: holder(item, around).map(|agent| agent.name.clone()),
