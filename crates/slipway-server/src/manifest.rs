@@ -58,18 +58,48 @@ struct Entry {
     reference: Option<String>,
 }
 
-/// Reads the entries whose bytes the server must hold, by name.
-///
-/// # Errors
-/// If the manifest is not understood, or a digest is none.
-pub(crate) fn stored_entries(bytes: &[u8]) -> Result<Vec<StoredEntry>, ManifestError> {
+/// An entry whose bytes lie elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Reference {
+    /// Its path within the artifact.
+    pub(crate) name: String,
+    /// Where they are.
+    pub(crate) target: String,
+    /// Bytes, if the client knew.
+    pub(crate) size: Option<i64>,
+}
+
+fn read(bytes: &[u8]) -> Result<BTreeMap<String, Entry>, ManifestError> {
     let manifest: Manifest =
         serde_json::from_slice(bytes).map_err(|error| ManifestError::Malformed(error.to_string()))?;
     if manifest.version != 1 {
         return Err(ManifestError::Version(manifest.version));
     }
-    manifest
-        .contents
+    Ok(manifest.contents)
+}
+
+/// Reads the entries that point elsewhere, by name.
+///
+/// # Errors
+/// If the manifest is not understood.
+pub(crate) fn references(bytes: &[u8]) -> Result<Vec<Reference>, ManifestError> {
+    let entries = read(bytes)?.into_iter();
+    let references = entries.filter_map(|(name, entry)| {
+        Some(Reference {
+            name,
+            target: entry.reference?,
+            size: entry.size,
+        })
+    });
+    Ok(references.collect())
+}
+
+/// Reads the entries whose bytes the server must hold, by name.
+///
+/// # Errors
+/// If the manifest is not understood, or a digest is none.
+pub(crate) fn stored_entries(bytes: &[u8]) -> Result<Vec<StoredEntry>, ManifestError> {
+    read(bytes)?
         .into_iter()
         .filter(|(_, entry)| entry.reference.is_none())
         .map(|(name, entry)| {
@@ -111,6 +141,14 @@ mod tests {
                 name: "wandb-job.json".to_owned(),
                 md5: "7P3CuHO0eNjdGF3s8IJu7g==".to_owned(),
                 size: 503
+            }])
+        );
+        assert_eq!(
+            references(manifest.as_bytes()),
+            Ok(vec![Reference {
+                name: "data".to_owned(),
+                target: "s3://bucket/key".to_owned(),
+                size: Some(9)
             }])
         );
         assert_eq!(stored_entries(br#"{"version":1}"#), Ok(vec![]));

@@ -64,7 +64,7 @@ pub struct Artifact {
     pub metadata: Option<String>,
     /// Bytes of all files.
     pub size: i64,
-    /// How many files.
+    /// How many files, those that are only references included.
     pub file_count: i64,
     /// Aliases, `latest` included.
     pub aliases: Vec<String>,
@@ -246,8 +246,8 @@ impl Store {
         .await
     }
 
-    /// Completes a version: `contents` are (name, base64 MD5, size) of its manifest. Numbers it,
-    /// moves its aliases and `latest`. Idempotent.
+    /// Completes a version: `contents` are (name, base64 MD5, size) of its manifest, and `references` is how
+    /// many further entries point elsewhere. Numbers it, moves its aliases and `latest`. Idempotent.
     ///
     /// # Errors
     /// [`Error::NotFound`] for an unknown version, [`Error::Invalid`] while bytes are missing.
@@ -255,9 +255,10 @@ impl Store {
         &self,
         artifact: ArtifactId,
         contents: Vec<(String, String, i64)>,
+        references: usize,
         now: Millis,
     ) -> Result<Artifact> {
-        let work = move |tx: &mut dyn Tx| versions::commit(tx, artifact, &contents, now);
+        let work = move |tx: &mut dyn Tx| versions::commit(tx, artifact, &contents, references, now);
         self.write(Lane::Control, "commit_artifact", work).await
     }
 

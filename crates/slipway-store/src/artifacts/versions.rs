@@ -259,6 +259,7 @@ pub(super) fn commit(
     tx: &mut dyn Tx,
     id: ArtifactId,
     contents: &[(String, String, i64)],
+    references: usize,
     now: Millis,
 ) -> Result<Artifact> {
     let locked = lock(tx, id)?;
@@ -314,7 +315,7 @@ pub(super) fn commit(
     let size = files
         .values()
         .fold(0_i64, |sum, (_, size, _)| sum.saturating_add(*size));
-    let count = files.len() as i64;
+    let count = files.len().saturating_add(references) as i64;
     let sql = "UPDATE artifacts SET state = 1, version_index = $3, size = $4, file_count = $5, \
          wanted_aliases = '[]', updated_at = $6 WHERE entity_id = $1 AND id = $2";
     tx.execute(sql, &[key, params![index, size, count, now]].concat())?;

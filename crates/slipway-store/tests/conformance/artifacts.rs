@@ -60,7 +60,7 @@ async fn create(bed: &Bed, artifact: NewArtifact) -> Artifact {
 
 async fn committed(bed: &Bed, artifact: NewArtifact) -> Artifact {
     let id = create(bed, artifact).await.id;
-    bed.store.commit_artifact(id, Vec::new(), T0).await.unwrap()
+    bed.store.commit_artifact(id, Vec::new(), 0, T0).await.unwrap()
 }
 
 async fn resolve(bed: &Bed, name: &str) -> Option<ArtifactId> {
@@ -114,7 +114,7 @@ async fn a_version_is_created_filled_committed_and_found(bed: &Bed) {
         ("wandb-job.json".to_owned(), MD5[0].to_owned(), 365),
         ("a/b=1".to_owned(), MD5[1].to_owned(), 5),
     ];
-    let done = store.commit_artifact(made.id, contents, T0 + 9).await.unwrap();
+    let done = store.commit_artifact(made.id, contents, 0, T0 + 9).await.unwrap();
     assert_eq!((done.state, done.version_index), (ArtifactState::Committed, Some(0)));
     assert_eq!((done.size, done.file_count, done.updated_at), (370, 2, T0 + 9));
     assert_eq!(done.aliases, strings(&["best", "latest"]));
@@ -166,7 +166,7 @@ async fn the_same_client_id_gets_the_same_version(bed: &Bed) {
     let again = create(bed, second).await;
     assert_eq!(again.id, first.id);
     assert_eq!(again.run, Some(run_name("r1")));
-    let done = bed.store.commit_artifact(first.id, Vec::new(), T0).await.unwrap();
+    let done = bed.store.commit_artifact(first.id, Vec::new(), 0, T0).await.unwrap();
     assert_eq!(done.aliases, strings(&["best", "latest"]));
     let (late, latest) = bed.store.create_artifact(request.clone(), T0).await.unwrap();
     assert_eq!(
@@ -243,7 +243,13 @@ async fn many_commits_at_once_are_numbered_without_gaps(bed: &Bed) {
     }
     let commits = ids.into_iter().map(|id| {
         let store = bed.store.clone();
-        tokio::spawn(async move { store.commit_artifact(id, Vec::new(), T0).await.unwrap().version_index })
+        tokio::spawn(async move {
+            store
+                .commit_artifact(id, Vec::new(), 0, T0)
+                .await
+                .unwrap()
+                .version_index
+        })
     });
     let mut indexes = Vec::new();
     for commit in commits.collect::<Vec<_>>() {
@@ -348,7 +354,7 @@ async fn a_commit_waits_for_its_bytes_and_is_idempotent(bed: &Bed) {
     let store = &bed.store;
     let made = create(bed, new("one")).await;
     let contents = || vec![("a".to_owned(), MD5[0].to_owned(), 1)];
-    let refused = store.commit_artifact(made.id, contents(), T0).await;
+    let refused = store.commit_artifact(made.id, contents(), 0, T0).await;
     assert!(
         matches!(&refused, Err(Error::Invalid(text)) if text.contains("`a`")),
         "{refused:?}"
@@ -359,15 +365,15 @@ async fn a_commit_waits_for_its_bytes_and_is_idempotent(bed: &Bed) {
     );
     let bad = vec![("a".to_owned(), "not base64".to_owned(), 1)];
     assert!(matches!(
-        store.commit_artifact(made.id, bad, T0).await,
+        store.commit_artifact(made.id, bad, 0, T0).await,
         Err(Error::Invalid(_))
     ));
 
     let files = vec![("a".to_owned(), MD5[0].to_owned())];
     let announced = store.create_artifact_files(made.id, files).await.unwrap();
     store.blob_stored(&announced[0].0.blob, 1).await.unwrap();
-    let done = store.commit_artifact(made.id, contents(), T0).await.unwrap();
-    let again = store.commit_artifact(made.id, Vec::new(), T0 + 5).await.unwrap();
+    let done = store.commit_artifact(made.id, contents(), 0, T0).await.unwrap();
+    let again = store.commit_artifact(made.id, Vec::new(), 0, T0 + 5).await.unwrap();
     assert_eq!(done, again);
 }
 
@@ -378,7 +384,7 @@ async fn a_complete_version_keeps_its_files(bed: &Bed) {
         .create_manifest(made.id, "wandb_manifest.json", MD5[0], "FULL", T0)
         .await
         .unwrap();
-    store.commit_artifact(made.id, Vec::new(), T0).await.unwrap();
+    store.commit_artifact(made.id, Vec::new(), 0, T0).await.unwrap();
     let again = store
         .create_manifest(made.id, "wandb_manifest.json", MD5[0], "FULL", T0)
         .await
@@ -480,7 +486,7 @@ async fn unknown_things_are_not_found(bed: &Bed) {
     assert_eq!(resolve(bed, "nothing").await, None);
     assert_eq!(store.artifact_by_client_id("nothing").await.unwrap(), None);
     let not_found = |result: Result<(), Error>| assert!(matches!(result, Err(Error::NotFound { .. })), "{result:?}");
-    not_found(store.commit_artifact(nothing, Vec::new(), T0).await.map(drop));
+    not_found(store.commit_artifact(nothing, Vec::new(), 0, T0).await.map(drop));
     not_found(store.create_manifest(nothing, "m", "", "FULL", T0).await.map(drop));
     not_found(store.create_artifact_files(nothing, Vec::new()).await.map(drop));
     not_found(

@@ -13,7 +13,7 @@ use super::super::page::PageInfo;
 use super::super::scalars::{Int64, JsonString};
 use super::types::{Artifact, ArtifactDigestAlgorithm, ArtifactManifest};
 use super::{readable, writable};
-use crate::manifest::{MAX_MANIFEST, is_md5, stored_entries};
+use crate::manifest::{MAX_MANIFEST, ManifestError, is_md5, references, stored_entries};
 use crate::uploads::note_direct_uploads;
 use crate::{ApiError, Code, access};
 
@@ -191,13 +191,24 @@ impl ArtifactMutation {
     /// number, and its aliases and `latest` move to it. Idempotent.
     async fn commit_artifact(&self, ctx: &Context<'_>, input: CommitArtifactInput) -> Result<ArtifactPayload> {
         let artifact = writable(ctx, &input.artifact_id).await?;
-        let contents = manifest_contents(ctx, &artifact).await?;
+        let manifest = read_manifest(ctx, &artifact).await?;
+        let bad = |error: ManifestError| ApiError::bad(error.to_string());
+        let references = references(&manifest).map_err(bad)?.len();
+        // The files that it lists: name, base64 of the MD5, bytes.
+        let contents: Vec<(String, String, i64)> = stored_entries(&manifest)
+            .map_err(bad)?
+            .into_iter()
+            .map(|entry| (entry.name, entry.md5, entry.size))
+            .collect();
         let blobs = contents.iter().filter_map(|(_, md5, _)| {
             let md5 = decode_md5(md5)?;
             Some(blob_path::artifact(artifact.id.entity, &md5))
         });
         note_direct_uploads(ctx.app(), blobs.collect()).await?;
-        let committed = ctx.store().commit_artifact(artifact.id, contents, ctx.now()).await?;
+        let committed = ctx
+            .store()
+            .commit_artifact(artifact.id, contents, references, ctx.now())
+            .await?;
         Ok(ArtifactPayload {
             artifact: Artifact::new(committed),
             client_mutation_id: input.client_mutation_id,
@@ -312,8 +323,8 @@ async fn change_aliases(
     Ok(())
 }
 
-/// The files that the manifest of a version lists: name, base64 of the MD5, bytes.
-async fn manifest_contents(ctx: &Context<'_>, artifact: &Row) -> Result<Vec<(String, String, i64)>> {
+/// The manifest of a version, as it was uploaded.
+pub(super) async fn read_manifest(ctx: &Context<'_>, artifact: &Row) -> Result<bytes::Bytes> {
     let missing = || {
         ApiError::bad(format!("artifact `{}` has no uploaded manifest", artifact.id))
             .with_hint("upload the manifest to the address that createArtifactManifest returned, then commit")
@@ -334,12 +345,7 @@ async fn manifest_contents(ctx: &Context<'_>, artifact: &Row) -> Result<Vec<(Str
             ),
         ));
     }
-    let bytes = blobs.read(&manifest.blob).await?;
-    let entries = stored_entries(&bytes).map_err(|error| ApiError::bad(error.to_string()))?;
-    Ok(entries
-        .into_iter()
-        .map(|entry| (entry.name, entry.md5, entry.size))
-        .collect())
+    Ok(blobs.read(&manifest.blob).await?)
 }
 
 /// Checks a name that people type as `collection:alias`.

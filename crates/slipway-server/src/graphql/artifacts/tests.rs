@@ -158,6 +158,28 @@ async fn a_job_is_uploaded_committed_found_and_downloaded() {
 }
 
 #[tokio::test]
+async fn what_lies_elsewhere_is_listed_with_where_it_lies() {
+    let server = TestServer::new().await;
+    let key = server.user("alice").await;
+    let id = create(&server, &key, "client-1", "digest-1").await["id"].clone();
+    announce(&server, &key, &id, "").await;
+    let list = json!({"version": 1, "contents": {"data": {"digest": "etag", "ref": "s3://bucket/key", "size": 9}}});
+    let list = list.to_string().into_bytes();
+    let upload = announce(&server, &key, &id, &md5(&list)).await;
+    let stored = transfer(&server, "PUT", &upload, &[], &list).await;
+    assert_eq!(stored.status, StatusCode::OK);
+    commit(&server, &key, &id).await.data();
+    let asked = "query($id: ID!) { artifact(id: $id) { fileCount size \
+                 files(first: 5) { edges { node { name directUrl sizeBytes } } } } }";
+    let found = server.graphql(&key, asked, json!({"id": id})).await.data();
+    let node = json!({"name": "data", "directUrl": "s3://bucket/key", "sizeBytes": 9});
+    assert_eq!(
+        found["artifact"],
+        json!({"fileCount": 1, "size": 0, "files": {"edges": [{"node": node}]}})
+    );
+}
+
+#[tokio::test]
 async fn the_sdk_downloads_by_digest_what_its_user_may_read() {
     let server = TestServer::new().await;
     let key = server.user("alice").await;

@@ -15,6 +15,8 @@ use super::super::page::PageInfo;
 use super::super::runs::Run;
 use super::super::scalars::{DateTime, Int64, JsonString};
 use super::super::{Project, Result};
+use super::mutation::read_manifest;
+use crate::manifest::references;
 use crate::{ApiError, access};
 
 /// The wire's word for a lifetime that is inherited; nothing expires here.
@@ -221,24 +223,41 @@ async fn files(
     first: Option<i32>,
     after: Option<&str>,
 ) -> Result<FileConnection> {
-    let mut rows = ctx.store().artifact_files(artifact.id).await?;
+    let stored = ctx.store().artifact_files(artifact.id).await?;
+    // Clients download what is listed here, also where the bytes lie elsewhere.
+    let elsewhere = if usize::try_from(artifact.file_count).is_ok_and(|count| count > stored.len()) {
+        let manifest = read_manifest(ctx, artifact).await?;
+        references(&manifest).map_err(|error| ApiError::bad(error.to_string()))?
+    } else {
+        Vec::new()
+    };
+    let stored = stored.into_iter().map(|file| File {
+        storage_path: Some(file.blob),
+        name: file.name,
+        size: file.size,
+        md5: Some(file.md5),
+        updated_at: Some(artifact.updated_at),
+        ..File::default()
+    });
+    let elsewhere = elsewhere.into_iter().map(|reference| File {
+        direct_url: Some(reference.target),
+        name: reference.name,
+        size: reference.size,
+        updated_at: Some(artifact.updated_at),
+        ..File::default()
+    });
+    let mut rows: Vec<File> = stored.chain(elsewhere).collect();
     if let Some(names) = names.filter(|names| !names.is_empty()) {
         rows.retain(|file| names.contains(&file.name));
     }
     let total = rows.len();
     let slice = Slice::of(rows, first, after)?;
     let mut rows = Vec::with_capacity(slice.rows.len());
-    for (cursor, file) in slice.rows {
-        let address = ctx.caller().blob_address(Method::Get, &file.blob, &file.name, None);
-        let file = File {
-            direct_url: Some(address.await?),
-            storage_path: Some(file.blob),
-            name: file.name,
-            size: file.size,
-            md5: Some(file.md5),
-            updated_at: Some(artifact.updated_at),
-            ..File::default()
-        };
+    for (cursor, mut file) in slice.rows {
+        if let Some(blob) = &file.storage_path {
+            let address = ctx.caller().blob_address(Method::Get, blob, &file.name, None);
+            file.direct_url = Some(address.await?);
+        }
         rows.push((cursor, file));
     }
     Ok(FileConnection::new(
