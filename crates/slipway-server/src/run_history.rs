@@ -184,9 +184,25 @@ pub(crate) async fn first_with(store: &Store, run: &RunName, keys: &[String]) ->
 fn pick(row: &Row, keys: &[String]) -> Option<Row> {
     let picked: Option<Row> = keys
         .iter()
-        .map(|key| row.get(key).map(|value| (key.clone(), value.clone())))
+        .map(|key| at(row, key, DEPTH).map(|value| (key.clone(), value.clone())))
         .collect();
     picked.filter(|picked| !picked.is_empty())
+}
+
+/// The value of a metric: a key of the row, or the names of nested ones joined with dots.
+fn at<'a>(row: &'a Row, key: &str, depth: usize) -> Option<&'a Value> {
+    row.get(key).or_else(|| {
+        let mut dots = key.match_indices('.').take(depth);
+        dots.find_map(|(dot, _)| at(nested(row.get(&key[..dot])?)?, &key[dot + 1..], depth - 1))
+    })
+}
+
+/// How deep metrics lie in a row at most.
+const DEPTH: usize = 4;
+
+/// A value that holds further metrics; media are described by what looks like one.
+fn nested(value: &Value) -> Option<&Row> {
+    value.as_object().filter(|row| !row.contains_key("_type"))
 }
 
 /// The rows from one step up to, not including, another, at most `limit`.
@@ -245,12 +261,24 @@ pub(crate) async fn keys(store: &Store, run: &RunName) -> Result<Option<Value>> 
     Ok(Some(describe(&rows)))
 }
 
+/// How often a metric had a value of each type, and its last one.
+type Metrics<'a> = BTreeMap<String, (BTreeMap<&'static str, i64>, &'a Value)>;
+
 fn describe(rows: &[Row]) -> Value {
-    let mut metrics: BTreeMap<&str, (BTreeMap<&str, i64>, &Value)> = BTreeMap::new();
-    for (key, value) in rows.iter().flatten() {
-        let entry = metrics.entry(key).or_insert_with(|| (BTreeMap::new(), value));
-        *entry.0.entry(type_name(value)).or_default() += 1;
-        entry.1 = value;
+    fn count<'a>(metrics: &mut Metrics<'a>, prefix: &str, row: &'a Row, depth: usize) {
+        for (key, value) in row {
+            let key = format!("{prefix}{key}");
+            if let Some(row) = nested(value).filter(|_| depth > 0) {
+                count(metrics, &format!("{key}."), row, depth - 1);
+            }
+            let entry = metrics.entry(key).or_insert_with(|| (BTreeMap::new(), value));
+            *entry.0.entry(type_name(value)).or_default() += 1;
+            entry.1 = value;
+        }
+    }
+    let mut metrics = Metrics::new();
+    for row in rows {
+        count(&mut metrics, "", row, DEPTH);
     }
     let last_step = rows.iter().filter_map(step).max().unwrap_or(-1);
     let keys: Map<String, Value> = metrics
@@ -261,7 +289,7 @@ fn describe(rows: &[Row]) -> Value {
                 .map(|(name, count)| json!({"type": name, "count": count}))
                 .collect();
             let described = json!({"typeCounts": counts, "monotonic": false, "previousValue": last});
-            (key.to_owned(), described)
+            (key, described)
         })
         .collect();
     json!({"step": last_step, "lastStep": last_step, "keys": keys, "sets": []})
@@ -303,7 +331,7 @@ pub(crate) fn numbers(row: &Row) -> Vec<(String, f64)> {
         }
     }
     let mut found = Vec::new();
-    walk("", row, 4, &mut found);
+    walk("", row, DEPTH, &mut found);
     found
 }
 
@@ -321,9 +349,11 @@ mod tests {
     fn metrics_are_described_by_type_and_last_value() {
         let described = describe(&[
             row(json!({"_step": 0, "loss": 1.0})),
-            row(json!({"_step": 7, "loss": "NaN", "table": {"_type": "table"}})),
+            row(json!({"_step": 7, "loss": "NaN", "table": {"_type": "table"}, "train": {"acc": {"top1": 0.5}}})),
         ]);
         assert_eq!(described["lastStep"], 7);
+        assert_eq!(described["keys"]["train.acc.top1"]["previousValue"], 0.5);
+        assert_eq!(described["keys"]["table._type"], Value::Null);
         assert_eq!(
             described["keys"]["loss"],
             json!({"typeCounts": [{"type": "number", "count": 1}, {"type": "string", "count": 1}],
@@ -339,6 +369,25 @@ mod tests {
         })));
         let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
         assert_eq!(names, ["loss", "train.acc", "bad"]);
+    }
+
+    #[test]
+    fn a_row_is_reduced_to_metrics_by_their_names_in_the_keys() {
+        let logged = row(json!({"a": 1, "train": {"acc": {"top1": 0.5}}, "b.c": 2, "img": {"_type": "image-file"}}));
+        for (keys, picked) in [
+            (&["a", "train.acc.top1"][..], json!({"a": 1, "train.acc.top1": 0.5})),
+            (&["b.c"], json!({"b.c": 2})),
+            (&["train.acc"], json!({"train.acc": {"top1": 0.5}})),
+            (&["a", "train.loss"], Value::Null),
+            (&["img._type"], Value::Null),
+        ] {
+            let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
+            assert_eq!(
+                pick(&logged, &keys).map_or(Value::Null, Value::Object),
+                picked,
+                "{keys:?}"
+            );
+        }
     }
 
     proptest! {
