@@ -5,9 +5,10 @@ use std::sync::Arc;
 use async_graphql::{ComplexObject, Context, Enum, ID, Object, SimpleObject};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use serde_json::json;
 
 use super::context::RequestContext as _;
-use super::scalars::{DateTime, JsonString};
+use super::scalars::{DateTime, Json, JsonString};
 use super::{Entity, Result};
 use crate::access;
 
@@ -58,6 +59,12 @@ impl IdentityQuery {
     }
 }
 
+/// The oldest client that this server is tested with.
+const OLDEST_CLIENT: &str = "0.28.2";
+
+/// The newest one.
+const NEWEST_CLIENT: &str = "0.31.0";
+
 /// What the server offers.
 pub(crate) struct ServerInfo;
 
@@ -73,9 +80,10 @@ impl ServerInfo {
             .collect()
     }
 
-    /// Limits on client versions; none are set.
-    async fn cli_version_info(&self) -> Option<JsonString> {
-        None
+    /// The client versions that this server is tested with. Others are served too; clients say so where
+    /// somebody asks them.
+    async fn cli_version_info(&self) -> Json {
+        Json(json!({"min_cli_version": OLDEST_CLIENT, "max_cli_version": NEWEST_CLIENT}))
     }
 
     /// Whether the server is out of date; not tracked.

@@ -10,7 +10,7 @@ use slipway_model::queue::QUEUE_PROJECT;
 use super::context::RequestContext as _;
 use super::identity::User;
 use super::page::{PageInfo, bad_cursor, page_size};
-use super::scalars::DateTime;
+use super::scalars::{DateTime, JsonString};
 use super::{Entity, Project, Result};
 use crate::{ApiError, access};
 
@@ -140,6 +140,40 @@ impl ProjectMutation {
             client_mutation_id: input.client_mutation_id,
         })
     }
+
+    /// Refused: sweeps are not kept by this server. Clients show the sentence.
+    async fn upsert_sweep(&self, _input: UpsertSweepInput) -> Result<UpsertSweepPayload> {
+        Err(ApiError::bad(
+            "this server keeps no sweeps: push one item per set of parameters to a queue instead, as \
+             `slipway launch --queue` does",
+        ))
+    }
+}
+
+/// What `upsertSweep` takes.
+#[derive(InputObject)]
+pub(crate) struct UpsertSweepInput {
+    id: Option<ID>,
+    config: Option<String>,
+    description: Option<String>,
+    display_name: Option<String>,
+    entity_name: Option<String>,
+    project_name: Option<String>,
+    controller: Option<JsonString>,
+    scheduler: Option<JsonString>,
+    launch_scheduler: Option<JsonString>,
+    template_variable_values: Option<JsonString>,
+    state: Option<String>,
+    prior_runs_filters: Option<JsonString>,
+    client_mutation_id: Option<String>,
+}
+
+/// What `upsertSweep` would answer.
+#[derive(SimpleObject)]
+pub(crate) struct UpsertSweepPayload {
+    sweep: Option<Sweep>,
+    config_validation_warnings: Vec<String>,
+    client_mutation_id: Option<String>,
 }
 
 /// What `upsertModel` takes. Fields that the official API has beyond these are accepted and not kept.
@@ -238,4 +272,5 @@ pub(crate) struct Sweep {
     id: ID,
     name: String,
     state: String,
+    project: Option<Project>,
 }

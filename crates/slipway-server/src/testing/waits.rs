@@ -164,6 +164,17 @@ async fn sweeps_do_not_exist_and_files_of_runs_are_known_to_have_come() {
     let sweep = json!({"entity": "alice", "project": "proj", "sweep": "none"});
     let found = server.official(&key, "GetSweepState", sweep).await.data();
     assert_eq!(found["project"], json!({"sweep": null}));
+    let make = "mutation($c: String) { upsertSweep(input: {config: $c}) { sweep { name } configValidationWarnings } }";
+    let refused = server.graphql(&key, make, json!({"c": "method: grid"})).await;
+    let (status, _, message) = refused.error();
+    assert!(
+        status == 400 && message.contains("this server keeps no sweeps"),
+        "{status} {message}"
+    );
+    let asked = "{ serverInfo { cliVersionInfo } }";
+    let info = server.graphql(&key, asked, json!({})).await.data();
+    let versions = json!({"min_cli_version": "0.28.2", "max_cli_version": "0.31.0"});
+    assert_eq!(info["serverInfo"]["cliVersionInfo"], versions);
     let files = json!({"entity": "alice", "project": "proj", "run": "r1", "files": ["a.txt"]});
     let marked = server.official(&key, "MarkRunFilesUploaded", files).await.data();
     assert_eq!(marked["markRunFilesUploaded"]["success"], true);

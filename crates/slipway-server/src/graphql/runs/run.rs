@@ -321,7 +321,9 @@ impl Run {
         first: Option<i32>,
         after: Option<String>,
     ) -> Result<FileConnection> {
-        let names: Vec<String> = names.unwrap_or_default().into_iter().flatten().collect();
+        // Clients keep what is saved as `./a` as `a`, and may ask for it by either name.
+        let plain = |name: String| name.strip_prefix("./").map_or_else(|| name.clone(), str::to_owned);
+        let names: Vec<String> = names.unwrap_or_default().into_iter().flatten().map(plain).collect();
         pattern.as_deref().map_or(Ok(()), check_pattern)?;
         let files = ctx.store().run_files(&self.0.name).await?;
         let selected: Vec<File> = files
