@@ -10,7 +10,7 @@ use slipway_model::wait::AgentLoad;
 use rand::RngExt as _;
 use slipway_model::item::{AGENT_TERM, LEASE_TERM};
 
-use crate::engine::{Dialect, Field, Lane, Row, Tx, params};
+use crate::engine::{Dialect, Field, Lane, Records, Row, Tx, params};
 use crate::events::{self, NewEvent};
 use crate::identity::{self, AuditEntry};
 use crate::items::{self, Item, clock};
@@ -128,15 +128,18 @@ fn read_all(tx: &mut dyn Tx, rows: &[Row]) -> Result<Vec<Agent>> {
     if agents.is_empty() {
         return Ok(agents);
     }
-    let keys: Vec<(i64, i64)> = agents.iter().map(|agent| (agent.id.entity, agent.id.number)).collect();
-    let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
+    let keys = agents
+        .iter()
+        .map(|agent| params![agent.id.entity, agent.id.number].to_vec());
+    let keys = Records::new(tx.dialect(), &[("entity_id", Field::Int), ("id", Field::Int)], keys)?;
     let served = tx.query(
         &format!(
-            "SELECT DISTINCT q.entity_id, q.agent_id, q.queue_entity_id, q.queue_id FROM {records} AS r \
+            "SELECT DISTINCT q.entity_id, q.agent_id, q.queue_entity_id, q.queue_id FROM {} AS r \
              CROSS JOIN agent_queues AS q WHERE q.entity_id = r.entity_id AND q.agent_id = r.id \
-             ORDER BY q.queue_entity_id, q.queue_id"
+             ORDER BY q.queue_entity_id, q.queue_id",
+            keys.source(1)
         ),
-        params![serde_json::json!(keys).to_string()],
+        &keys.after(params![]),
     )?;
     let mut queues: HashMap<AgentId, Vec<QueueId>> = HashMap::new();
     for row in &served {
@@ -164,14 +167,15 @@ pub(crate) fn find_many(tx: &mut dyn Tx, ids: &HashSet<AgentId>) -> Result<Vec<A
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let keys: Vec<(i64, i64)> = ids.iter().map(|id| (id.entity, id.number)).collect();
-    let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
+    let keys = ids.iter().map(|id| params![id.entity, id.number].to_vec());
+    let keys = Records::new(tx.dialect(), &[("entity_id", Field::Int), ("id", Field::Int)], keys)?;
     let rows = tx.query(
         &format!(
-            "SELECT {COLUMNS} FROM {records} AS r CROSS JOIN agents AS a JOIN entities AS e ON e.id = a.entity_id \
-             WHERE a.entity_id = r.entity_id AND a.id = r.id"
+            "SELECT {COLUMNS} FROM {} AS r CROSS JOIN agents AS a JOIN entities AS e ON e.id = a.entity_id \
+             WHERE a.entity_id = r.entity_id AND a.id = r.id",
+            keys.source(1)
         ),
-        params![serde_json::json!(keys).to_string()],
+        &keys.after(params![]),
     )?;
     read_all(tx, &rows)
 }
@@ -187,19 +191,20 @@ pub(crate) fn serving(
         return Ok(found);
     }
     let heard_since = clock::heard_since(tx)?;
-    let keys: Vec<(i64, i64)> = queues.iter().map(|queue| (queue.entity, queue.number)).collect();
-    let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
+    let keys = queues.iter().map(|queue| params![queue.entity, queue.number].to_vec());
+    let keys = Records::new(tx.dialect(), &[("entity_id", Field::Int), ("id", Field::Int)], keys)?;
     let rows = tx.query(
         &format!(
             "SELECT {COLUMNS}, (SELECT COUNT(*) FROM items AS i WHERE i.agent_id = a.id \
              AND i.agent_entity_id = a.entity_id AND i.leased_at IS NOT NULL AND i.ended_at IS NULL), q.queue_entity_id, q.queue_id \
-             FROM {records} AS r CROSS JOIN agent_queues AS q \
+             FROM {} AS r CROSS JOIN agent_queues AS q \
              JOIN agents AS a ON a.entity_id = q.entity_id AND a.id = q.agent_id \
              JOIN entities AS e ON e.id = a.entity_id \
-             WHERE q.queue_entity_id = r.entity_id AND q.queue_id = r.id AND a.replaced = 0 AND a.status <> $2 \
-             ORDER BY a.name"
+             WHERE q.queue_entity_id = r.entity_id AND q.queue_id = r.id AND a.replaced = 0 AND a.status <> $1 \
+             ORDER BY a.name",
+            keys.source(2)
         ),
-        params![serde_json::json!(keys).to_string(), AgentStatus::Killed.code()],
+        &keys.after(params![AgentStatus::Killed.code()]),
     )?;
     for (row, agent) in rows.iter().zip(read_all(tx, &rows)?) {
         if !agent.is_active(heard_since, now) {
@@ -520,14 +525,14 @@ impl Store {
                         .try_for_each(|id| tx.execute(&sql, params![id.entity, id.number, now]).map(drop))
                 }
                 Dialect::Postgres => {
-                    let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
+                    let keys = ids.iter().map(|id| params![id.entity, id.number].to_vec());
+                    let keys = Records::new(tx.dialect(), &[("entity_id", Field::Int), ("id", Field::Int)], keys)?;
                     let sql = format!(
-                        "UPDATE agents SET heartbeat_at = $2 FROM {records} AS r \
-                         WHERE agents.entity_id = r.entity_id AND agents.id = r.id AND {present}"
+                        "UPDATE agents SET heartbeat_at = $1 FROM {} AS r \
+                         WHERE agents.entity_id = r.entity_id AND agents.id = r.id AND {present}",
+                        keys.source(2)
                     );
-                    let list: Vec<[i64; 2]> = ids.iter().map(|id| [id.entity, id.number]).collect();
-                    tx.execute(&sql, params![serde_json::json!(list).to_string(), now])
-                        .map(drop)
+                    tx.execute(&sql, &keys.after(params![now])).map(drop)
                 }
             }
         })

@@ -12,7 +12,7 @@ use slipway_model::Millis;
 use slipway_model::id::{ArtifactId, CollectionId, ManifestId, RunName};
 
 use crate::blobs::{decode_md5, path};
-use crate::engine::{Field, Lane, Tx, params};
+use crate::engine::{Field, Lane, Records, Tx, params};
 use crate::{Error, Result, Store, projects, runs};
 
 /// The state of a version.
@@ -221,13 +221,14 @@ impl Store {
 
     /// Those of the blob paths whose bytes are not known to be stored.
     pub async fn unknown_blobs(&self, blobs: Vec<String>) -> Result<Vec<String>> {
-        let records = serde_json::json!(blobs.iter().map(|blob| [blob]).collect::<Vec<_>>()).to_string();
         self.read(Lane::Control, "unknown_blobs", move |tx| {
+            let paths = blobs.iter().map(|blob| params![blob].to_vec());
+            let records = Records::new(tx.dialect(), &[("path", Field::Text)], paths)?;
             let sql = format!(
                 "SELECT DISTINCT new.path FROM {} AS new LEFT JOIN blobs b ON b.path = new.path WHERE b.path IS NULL",
-                tx.records("$1", &[("path", Field::Text)])
+                records.source(1)
             );
-            tx.query(&sql, params![&records])?
+            tx.query(&sql, &records.after(params![]))?
                 .iter()
                 .map(|row| row.text(0))
                 .collect()

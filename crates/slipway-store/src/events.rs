@@ -10,7 +10,7 @@ use std::str::FromStr;
 use slipway_model::Millis;
 use slipway_model::id::{AgentId, ItemId, QueueId};
 
-use crate::engine::{Conflict, Dialect, Field, Lane, Row, Tx, Value, insert_all, next_numbers, params};
+use crate::engine::{Conflict, Dialect, Field, Lane, Records, Row, Tx, Value, insert_all, next_numbers, params};
 use crate::{Error, Result, Store, settings};
 
 /// A place in commit order. On PostgreSQL `major` is the transaction, so that an event never
@@ -178,27 +178,26 @@ pub(crate) fn append(tx: &mut dyn Tx, at: Millis, events: &[NewEvent]) -> Result
                 ("actor", Field::Text),
                 ("detail", Field::Text),
             ];
-            let rows: Vec<serde_json::Value> = events
-                .iter()
-                .map(|event| {
-                    serde_json::json!([
-                        event.entity,
-                        event.queue,
-                        event.item,
-                        event.agent.map(|agent| agent.entity),
-                        event.agent.map(|agent| agent.number),
-                        event.kind,
-                        event.actor,
-                        event.detail,
-                    ])
-                })
-                .collect();
+            let rows = events.iter().map(|event| {
+                params![
+                    event.entity,
+                    event.queue,
+                    event.item,
+                    event.agent.map(|agent| agent.entity),
+                    event.agent.map(|agent| agent.number),
+                    event.kind,
+                    &event.actor,
+                    &event.detail,
+                ]
+                .to_vec()
+            });
+            let records = Records::new(tx.dialect(), &fields, rows)?;
             let sql = format!(
                 "INSERT INTO events (major, at, entity_id, queue_id, item_id, agent_entity_id, agent_id, kind, actor, \
-                 detail) SELECT CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT), $2, r.* FROM {} AS r",
-                tx.records("$1", &fields)
+                 detail) SELECT (SELECT CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT)), $1, r.* FROM {} AS r",
+                records.source(2)
             );
-            tx.execute(&sql, params![serde_json::Value::from(rows).to_string(), at])?;
+            tx.execute(&sql, &records.after(params![at]))?;
             tx.publish(Vec::new());
         }
     }
@@ -362,12 +361,10 @@ impl Store {
                 minor: last.i64(1)?,
             };
             let ids = rows.iter().map(|row| row.i64(1)).collect::<Result<Vec<_>>>()?;
-            let ids: Vec<[i64; 1]> = ids.into_iter().map(|id| [id]).collect();
-            let sql = format!(
-                "DELETE FROM events WHERE id IN {}",
-                tx.records("$1", &[("id", Field::Int)]).replace(" AS id", "")
-            );
-            let deleted = tx.execute(&sql, params![serde_json::json!(ids).to_string()])?;
+            let ids = ids.into_iter().map(|id| params![id].to_vec());
+            let ids = Records::new(tx.dialect(), &[("number", Field::Int)], ids)?;
+            let sql = format!("DELETE FROM events WHERE id IN {}", ids.source(1));
+            let deleted = tx.execute(&sql, &ids.after(params![]))?;
             settings::put(tx, PRUNED, end.to_string().into_bytes())?;
             Ok(deleted)
         })

@@ -6,7 +6,7 @@ use slipway_model::Millis;
 use slipway_model::id::{QueueId, RevisionId};
 use slipway_model::queue::{Access, ExternalLinks, Prioritization, QueueName, QueuePolicy, Resource};
 
-use crate::engine::{Field, Lane, Row, Tx, Value, params};
+use crate::engine::{Field, Lane, Records, Row, Tx, Value, params};
 use crate::events::{self, NewEvent};
 use crate::identity::{self, AuditEntry};
 use crate::{Error, Result, Store, projects};
@@ -216,14 +216,15 @@ pub(crate) fn find_many(tx: &mut dyn Tx, ids: &HashSet<QueueId>) -> Result<Vec<Q
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let keys: Vec<(i64, i64)> = ids.iter().map(|id| (id.entity, id.number)).collect();
-    let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
+    let keys = ids.iter().map(|id| params![id.entity, id.number].to_vec());
+    let keys = Records::new(tx.dialect(), &[("entity_id", Field::Int), ("id", Field::Int)], keys)?;
     let sql = format!(
-        "SELECT {QUEUE}, {REVISION} FROM {records} AS k CROSS JOIN queues AS q JOIN entities AS e ON e.id = q.entity_id \
+        "SELECT {QUEUE}, {REVISION} FROM {} AS k CROSS JOIN queues AS q JOIN entities AS e ON e.id = q.entity_id \
          LEFT JOIN revisions AS r ON r.entity_id = q.entity_id AND r.id = q.revision_id \
-         WHERE q.entity_id = k.entity_id AND q.id = k.id"
+         WHERE q.entity_id = k.entity_id AND q.id = k.id",
+        keys.source(1)
     );
-    let rows = tx.query(&sql, params![serde_json::json!(keys).to_string()])?;
+    let rows = tx.query(&sql, &keys.after(params![]))?;
     rows.iter().map(read_queue).collect()
 }
 
@@ -579,17 +580,19 @@ fn delete_slice(tx: &mut dyn Tx, id: QueueId, by: &str, now: Millis) -> Result<O
     );
     let rows = tx.query(&select, params![id.entity, id.number, SLICE])?;
     let numbers = rows.iter().map(|row| row.i64(0)).collect::<Result<Vec<_>>>()?;
-    let list = serde_json::json!(numbers.iter().map(|number| [number]).collect::<Vec<_>>()).to_string();
-    let among = tx.records("$2", &[("n", Field::Int)]);
+    let list = numbers.iter().map(|number| params![*number].to_vec());
+    let list = Records::new(tx.dialect(), &[("n", Field::Int)], list)?;
+    let among = list.source(2);
+    let params = list.after(params![id.entity]);
     // What was never handed out has printed nothing.
     let listed = format!(
         "INSERT INTO deleted_items (entity_id, item_id) SELECT entity_id, id FROM items \
          WHERE entity_id = $1 AND id IN {among} AND epoch > 0"
     );
-    tx.execute(&listed, params![id.entity, &list])?;
+    tx.execute(&listed, &params)?;
     for (table, column) in [("items", "id"), ("item_specs", "item_id")] {
         let sql = format!("DELETE FROM {table} WHERE entity_id = $1 AND {column} IN {among}");
-        tx.execute(&sql, params![id.entity, &list])?;
+        tx.execute(&sql, &params)?;
     }
     let deleted = numbers.iter().map(|number| NewEvent {
         entity: id.entity,

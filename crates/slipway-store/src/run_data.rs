@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use slipway_model::id::{ItemId, RunName};
 
-use crate::engine::{Field, Lane, Row, Tx, params};
+use crate::engine::{Field, Lane, Records, Row, Tx, Value, params};
 use crate::{Error, Result, Store};
 
 /// The last position that a stream or an output may reach. Beyond it no client counts correctly:
@@ -69,15 +69,16 @@ impl Store {
         if count == 0 {
             return self.line_count_of(number, stream).await;
         }
-        let records = records(offset, lines);
+        let lines = numbered(offset, lines);
         self.write(Lane::RunData, "write_lines", move |tx| {
             let fields = [("line", Field::Int), ("text", Field::Text)];
+            let records = Records::new(tx.dialect(), &fields, lines.iter().cloned())?;
             let sql = format!(
                 "INSERT INTO lines (run_number, stream, line, text) SELECT $1, $2, line, text FROM {} AS new \
                  WHERE true ON CONFLICT (run_number, stream, line) DO UPDATE SET text = excluded.text",
-                tx.records("$3", &fields)
+                records.source(3)
             );
-            tx.execute(&sql, params![number, stream as i64, &records])?;
+            tx.execute(&sql, &records.after(params![number, stream as i64]))?;
             let sql = "INSERT INTO stream_ends (run_number, stream, lines) VALUES ($1, $2, $3) \
                  ON CONFLICT (run_number, stream) DO UPDATE SET lines = \
                  CASE WHEN stream_ends.lines < excluded.lines THEN excluded.lines ELSE stream_ends.lines END \
@@ -149,14 +150,15 @@ impl Store {
 
     /// How many lines each of these runs has. Runs without any are absent.
     pub(crate) async fn line_counts(&self, numbers: Vec<i64>) -> Result<HashMap<i64, Counts>> {
-        let numbers = serde_json::json!(numbers.into_iter().map(|number| [number]).collect::<Vec<_>>()).to_string();
         self.read(Lane::RunData, "line_counts", move |tx| {
+            let runs = numbers.iter().map(|number| params![*number].to_vec());
+            let runs = Records::new(tx.dialect(), &[("number", Field::Int)], runs)?;
             let sql = format!(
                 "SELECT run_number, stream, lines FROM stream_ends WHERE run_number IN {}",
-                tx.records("$1", &[("number", Field::Int)])
+                runs.source(1)
             );
             let mut counts: HashMap<i64, Counts> = HashMap::new();
-            for row in tx.query(&sql, params![&numbers])? {
+            for row in tx.query(&sql, &runs.after(params![]))? {
                 let (run, lines) = (counts.entry(row.i64(0)?).or_default(), row.i64(2)?);
                 match row.i64(1)? {
                     stream if stream == Stream::History as i64 => run.history = lines,
@@ -268,8 +270,8 @@ fn check_position(offset: i64, length: usize) -> Result<()> {
     }
 }
 
-/// Lines as [`Tx::records`] takes them.
-fn records(offset: i64, lines: Vec<String>) -> String {
+/// Lines as [`Records`] takes them.
+fn numbered(offset: i64, lines: Vec<String>) -> Vec<Vec<Value>> {
     let rows = lines.into_iter().zip(offset..).map(|(text, number)| {
         // PostgreSQL has no NUL in text.
         let text = if text.contains('\0') {
@@ -277,9 +279,9 @@ fn records(offset: i64, lines: Vec<String>) -> String {
         } else {
             text
         };
-        (number, text)
+        params![number, text].to_vec()
     });
-    serde_json::json!(rows.collect::<Vec<_>>()).to_string()
+    rows.collect()
 }
 
 fn output_end(tx: &mut dyn Tx, item: ItemId, attempt: i64) -> Result<i64> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use slipway_model::id::{ArtifactId, CollectionId, ManifestId, RunName};
 
 use super::{Artifact, ArtifactFile, ArtifactState, Collection, LATEST, Manifest, blob_path, version_number};
-use crate::engine::{Field, Row, Tx, Value, params};
+use crate::engine::{Field, Records, Row, Tx, Value, params};
 use crate::projects::Project;
 use crate::{Error, Result};
 
@@ -28,16 +28,17 @@ pub(super) fn load(tx: &mut dyn Tx, clause: &str, params: &[Value]) -> Result<Ve
     if artifacts.is_empty() {
         return Ok(artifacts);
     }
-    let ids: Vec<[i64; 2]> = artifacts
+    let ids = artifacts
         .iter()
-        .map(|artifact| [artifact.id.entity, artifact.id.number])
-        .collect();
+        .map(|artifact| params![artifact.id.entity, artifact.id.number].to_vec());
+    let fields = [("entity_id", Field::Int), ("artifact_id", Field::Int)];
+    let ids = Records::new(tx.dialect(), &fields, ids)?;
     let sql = format!(
         "SELECT artifact_id, alias FROM aliases WHERE (entity_id, artifact_id) IN {} ORDER BY alias",
-        tx.records("$1", &[("entity_id", Field::Int), ("artifact_id", Field::Int)])
+        ids.source(1)
     );
     let mut aliases: HashMap<i64, Vec<String>> = HashMap::new();
-    for row in tx.query(&sql, params![serde_json::json!(ids).to_string()])? {
+    for row in tx.query(&sql, &ids.after(params![]))? {
         aliases.entry(row.i64(0)?).or_default().push(row.text(1)?);
     }
     for artifact in &mut artifacts {

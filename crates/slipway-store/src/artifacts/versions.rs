@@ -12,7 +12,7 @@ use slipway_model::id::{ArtifactId, CollectionId};
 use super::{
     Artifact, ArtifactFile, ArtifactState, LATEST, Manifest, NewArtifact, blob_path, rows, shorten, version_number,
 };
-use crate::engine::{Field, Tx, params};
+use crate::engine::{Field, Records, Tx, params};
 use crate::projects::{self, Project};
 use crate::{Error, Result, runs};
 
@@ -223,22 +223,21 @@ pub(super) fn announce_files(
     if locked.state != ArtifactState::Pending {
         return Err(complete(id));
     }
-    let records: BTreeMap<&String, &String> = files.iter().map(|(name, md5)| (name, md5)).collect();
+    let by_name: BTreeMap<&String, &String> = files.iter().map(|(name, md5)| (name, md5)).collect();
+    let by_name = by_name.into_iter().map(|(name, md5)| params![name, md5].to_vec());
+    let records = Records::new(tx.dialect(), &[("name", Field::Text), ("md5", Field::Text)], by_name)?;
     let sql = format!(
         "INSERT INTO artifact_files (entity_id, artifact_id, name, md5) SELECT $1, $2, name, md5 FROM {} AS new \
          WHERE true ON CONFLICT (entity_id, artifact_id, name) DO UPDATE SET md5 = excluded.md5",
-        tx.records("$3", &[("name", Field::Text), ("md5", Field::Text)])
+        records.source(3)
     );
-    let records = json!(records.into_iter().collect::<Vec<_>>()).to_string();
-    tx.execute(&sql, params![id.entity, id.number, records])?;
+    tx.execute(&sql, &records.after(params![id.entity, id.number]))?;
 
-    let sql = format!(
-        "SELECT path, size FROM blobs WHERE path IN {}",
-        tx.records("$1", &[("path", Field::Text)])
-    );
-    let records = json!(paths.iter().map(|path| [path]).collect::<Vec<_>>()).to_string();
+    let stored = paths.iter().map(|path| params![path].to_vec());
+    let stored = Records::new(tx.dialect(), &[("path", Field::Text)], stored)?;
+    let sql = format!("SELECT path, size FROM blobs WHERE path IN {}", stored.source(1));
     let mut sizes = HashMap::new();
-    for row in tx.query(&sql, params![records])? {
+    for row in tx.query(&sql, &stored.after(params![]))? {
         sizes.insert(row.text(0)?, row.i64(1)?);
     }
     let answers = files.iter().zip(paths).map(|((name, md5), blob)| {
@@ -272,24 +271,13 @@ pub(super) fn commit(
     for (name, md5, size) in contents {
         files.insert(name, (md5, *size, blob_path(id.entity, md5)?));
     }
-    let records: Vec<_> = files
-        .iter()
-        .map(|(name, (md5, size, path))| (name, md5, size, path))
-        .collect();
-    let records = json!(records).to_string();
-    let source = tx.records(
-        "$1",
-        &[
-            ("name", Field::Text),
-            ("md5", Field::Text),
-            ("size", Field::Int),
-            ("path", Field::Text),
-        ],
-    );
+    let paths = files.iter().map(|(name, (_, _, path))| params![*name, path].to_vec());
+    let records = Records::new(tx.dialect(), &[("name", Field::Text), ("path", Field::Text)], paths)?;
     let missing = format!(
-        "SELECT new.name FROM {source} AS new LEFT JOIN blobs b ON b.path = new.path WHERE b.path IS NULL LIMIT 1"
+        "SELECT new.name FROM {} AS new LEFT JOIN blobs b ON b.path = new.path WHERE b.path IS NULL LIMIT 1",
+        records.source(1)
     );
-    if let Some(row) = tx.query_opt(&missing, params![&records])? {
+    if let Some(row) = tx.query_opt(&missing, &records.after(params![]))? {
         return Err(Error::Invalid(format!(
             "file `{}` of artifact `{id}` is not uploaded; upload it, then commit again",
             shorten(&row.text(0)?)
@@ -300,11 +288,17 @@ pub(super) fn commit(
         "DELETE FROM artifact_files WHERE entity_id = $1 AND artifact_id = $2",
         key,
     )?;
+    let fields = [("name", Field::Text), ("md5", Field::Text), ("size", Field::Int)];
+    let rows = files
+        .iter()
+        .map(|(name, (md5, size, _))| params![*name, *md5, *size].to_vec());
+    let records = Records::new(tx.dialect(), &fields, rows)?;
     let fill = format!(
         "INSERT INTO artifact_files (entity_id, artifact_id, name, md5, size) \
-         SELECT $2, $3, new.name, new.md5, new.size FROM {source} AS new"
+         SELECT $1, $2, new.name, new.md5, new.size FROM {} AS new",
+        records.source(3)
     );
-    tx.execute(&fill, params![&records, id.entity, id.number])?;
+    tx.execute(&fill, &records.after(params![id.entity, id.number]))?;
 
     let index = lock_collection(tx, locked.collection)?;
     let next = "UPDATE collections SET next_index = $3 WHERE entity_id = $1 AND id = $2";
@@ -333,12 +327,13 @@ pub(super) fn replace_aliases(tx: &mut dyn Tx, locked: &Locked, aliases: &[Strin
         let sql = "UPDATE artifacts SET wanted_aliases = $3 WHERE entity_id = $1 AND id = $2";
         return tx.execute(sql, &[key, params![list]].concat()).map(drop);
     }
+    let kept = aliases.iter().map(|alias| params![alias].to_vec());
+    let kept = Records::new(tx.dialect(), &[("alias", Field::Text)], kept)?;
     let sql = format!(
         "DELETE FROM aliases WHERE entity_id = $1 AND artifact_id = $2 AND alias <> '{LATEST}' AND alias NOT IN {}",
-        tx.records("$3", &[("alias", Field::Text)])
+        kept.source(3)
     );
-    let records = json!(aliases.iter().map(|alias| [alias]).collect::<Vec<_>>()).to_string();
-    tx.execute(&sql, &[key, params![records]].concat())?;
+    tx.execute(&sql, &kept.after(key))?;
     set_aliases(tx, locked.collection, locked.id, aliases)
 }
 

@@ -1,10 +1,7 @@
 //! Many rows in few statements, each engine in its own fastest way.
 
-use super::{Dialect, Field, Tx, Value, params};
+use super::{Dialect, Field, Records, Tx, Value, params};
 use crate::error::Result;
-
-/// How many rows travel in one parameter to PostgreSQL.
-const CHUNK: usize = 2_000;
 
 /// How many rows one statement inserts on SQLite: the largest that fits what is left. A row then costs
 /// neither a statement nor a look at the table's sequence of its own, and few statements stay prepared.
@@ -30,6 +27,9 @@ pub(crate) fn insert_all(
     conflict: Conflict,
     rows: Vec<Vec<Value>>,
 ) -> Result<u64> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
     let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
     let names = names.join(", ");
     let conflict = match conflict {
@@ -59,15 +59,12 @@ pub(crate) fn insert_all(
             }
         }
         Dialect::Postgres => {
-            let records = tx.records("$1", columns);
-            let sql = format!("INSERT INTO {table} ({names}) SELECT r.* FROM {records} AS r{conflict}");
-            for chunk in rows.chunks(CHUNK) {
-                let lists = chunk
-                    .iter()
-                    .map(|row| row.iter().map(Value::to_json).collect::<Result<Vec<_>>>())
-                    .collect::<Result<Vec<_>>>()?;
-                inserted += tx.execute(&sql, params![serde_json::json!(lists).to_string()])?;
-            }
+            let records = Records::new(tx.dialect(), columns, rows)?;
+            let sql = format!(
+                "INSERT INTO {table} ({names}) SELECT r.* FROM {} AS r{conflict}",
+                records.source(1)
+            );
+            inserted += tx.execute(&sql, &records.after(params![]))?;
         }
     }
     Ok(inserted)
@@ -92,7 +89,7 @@ pub(crate) fn next_numbers(tx: &mut dyn Tx, table: &str, count: usize) -> Result
         }
         Dialect::Postgres => {
             let rows = tx.query(
-                "SELECT nextval(pg_get_serial_sequence($1, 'id')) FROM generate_series(1, $2)",
+                "SELECT nextval((SELECT CAST(pg_get_serial_sequence($1, 'id') AS regclass))) FROM generate_series(1, $2)",
                 params![table, count],
             )?;
             let mut numbers = rows.iter().map(|row| row.i64(0)).collect::<Result<Vec<_>>>()?;

@@ -9,13 +9,14 @@
 //!
 //! SQL is written once for both: `$1` parameters (SQLite alone also takes `?`, in order), `BIGINT`, `TEXT`, `DOUBLE PRECISION` and bytes,
 //! `ON CONFLICT`, `RETURNING`, explicit `CAST` where a parameter's type is not evident. Many rows
-//! travel as one JSON array: see [`Tx::records`].
+//! travel as few parameters: see [`Records`].
 
 mod bulk;
 mod inbox;
 mod job;
 mod migrations;
 mod postgres;
+mod records;
 mod sqlite;
 mod tls;
 mod value;
@@ -32,6 +33,7 @@ use crate::events::Event;
 use crate::options::{Database, Options};
 
 pub(crate) use bulk::{Conflict, insert_all, next_number, next_numbers};
+pub(crate) use records::{Field, Records, few};
 pub use value::{Row, Value};
 
 use job::{Job, Task};
@@ -52,15 +54,6 @@ pub enum Dialect {
     Sqlite,
     /// PostgreSQL.
     Postgres,
-}
-
-/// The type of one field of [`Tx::records`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field {
-    /// A whole number.
-    Int,
-    /// Text.
-    Text,
 }
 
 /// An open transaction.
@@ -107,26 +100,6 @@ pub trait Tx {
             Dialect::Sqlite => "",
             Dialect::Postgres => " FOR UPDATE",
         }
-    }
-
-    /// A subquery that turns a parameter, the text of a JSON array of arrays, into rows with the
-    /// columns named; `WITH`, `FROM` and `IN` take it. One statement then serves any number of
-    /// rows.
-    fn records(&self, parameter: &str, fields: &[(&str, Field)]) -> String {
-        let columns: Vec<String> = fields
-            .iter()
-            .enumerate()
-            .map(|(index, (name, field))| match (self.dialect(), field) {
-                (Dialect::Sqlite, _) => format!("json_extract(value, '$[{index}]') AS {name}"),
-                (Dialect::Postgres, Field::Int) => format!("CAST(value->>{index} AS BIGINT) AS {name}"),
-                (Dialect::Postgres, Field::Text) => format!("value->>{index} AS {name}"),
-            })
-            .collect();
-        let source = match self.dialect() {
-            Dialect::Sqlite => format!("json_each({parameter})"),
-            Dialect::Postgres => format!("jsonb_array_elements(CAST({parameter} AS jsonb))"),
-        };
-        format!("(SELECT {} FROM {source})", columns.join(", "))
     }
 }
 
@@ -414,15 +387,17 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn records_turn_one_parameter_into_rows() {
+    async fn records_turn_parameters_into_rows() {
         let (_dir, store) = open().await;
         let rows = store
             .read(Lane::Control, "test", |tx| {
-                let records = tx.records("$1", &[("n", Field::Int), ("t", Field::Text)]);
-                tx.query(
-                    &format!("SELECT n, t FROM {records} AS r ORDER BY n DESC"),
-                    params![r#"[[1,"a"],[2,null]]"#],
-                )
+                let rows = [params![1, "a"].to_vec(), params![2, None::<String>].to_vec()];
+                let records = Records::new(tx.dialect(), &[("n", Field::Int), ("t", Field::Text)], rows)?;
+                let sql = format!(
+                    "SELECT n, t FROM {} AS r WHERE n > $1 ORDER BY n DESC",
+                    records.source(2)
+                );
+                tx.query(&sql, &records.after(params![0]))
             })
             .await
             .unwrap();

@@ -537,6 +537,11 @@ impl ToSql for Value {
             Self::Real(value) => ValueRef::Real(*value),
             Self::Text(value) => ValueRef::Text(value.as_bytes()),
             Self::Bytes(value) => ValueRef::Blob(value),
+            Self::Ints(_) | Self::Texts(_) => {
+                return Err(rusqlite::Error::ToSqlConversionFailure(
+                    "a list is no value of SQLite".into(),
+                ));
+            }
         }))
     }
 }

@@ -15,6 +15,10 @@ pub enum Value {
     Text(String),
     /// BYTEA or BLOB.
     Bytes(Vec<u8>),
+    /// A BIGINT array, of [`Records`](super::Records) on PostgreSQL.
+    Ints(Vec<Option<i64>>),
+    /// A TEXT array, likewise.
+    Texts(Vec<Option<String>>),
 }
 
 impl From<i64> for Value {
@@ -88,7 +92,9 @@ impl Value {
             Self::Int(value) => (*value).into(),
             Self::Real(value) => (*value).into(),
             Self::Text(value) => value.as_str().into(),
-            Self::Bytes(_) => return Err(Error::Internal("bytes do not travel in bulk".to_owned())),
+            Self::Bytes(_) | Self::Ints(_) | Self::Texts(_) => {
+                return Err(Error::Internal("neither bytes nor lists travel in a record".to_owned()));
+            }
         })
     }
 }
@@ -176,6 +182,7 @@ impl Row {
             Some(Value::Real(_)) => "a floating point number",
             Some(Value::Text(_)) => "text",
             Some(Value::Bytes(_)) => "bytes",
+            Some(Value::Ints(_) | Value::Texts(_)) => "a list",
         };
         Error::Internal(format!("column {column} holds {found}, not {wanted}"))
     }
@@ -188,6 +195,8 @@ impl Value {
             Self::Null | Self::Int(_) | Self::Real(_) => 8,
             Self::Text(value) => value.len(),
             Self::Bytes(value) => value.len(),
+            Self::Ints(values) => values.len() * 8,
+            Self::Texts(values) => values.iter().flatten().map(String::len).sum(),
         }
     }
 }

@@ -8,7 +8,7 @@ use slipway_model::item::{CRASH_TERM, Effect, Failure, ItemEvent, ItemState, LEA
 
 use super::step::{self, Answer, Batch, End, Known};
 use super::{Acked, Leased, Outcome, Report, ReturnCause, row};
-use crate::engine::{Dialect, Field, Lane, Tx, Value, next_number, params};
+use crate::engine::{Dialect, Field, Lane, Records, Tx, Value, few, next_number, params};
 use crate::events::{self, NewEvent};
 use crate::{Result, Store, agents, runs};
 
@@ -30,6 +30,9 @@ struct Claim {
     attempt: i64,
 }
 
+/// A list of what has an entity and a number, in an order.
+const PLACED: [(&str, Field); 3] = [("place", Field::Int), ("entity_id", Field::Int), ("id", Field::Int)];
+
 /// Takes the first items of one queue, in order.
 fn claim(tx: &mut dyn Tx, request: &Request, queue: QueueId, limit: usize) -> Result<Vec<Claim>> {
     let skip = match tx.dialect() {
@@ -42,8 +45,9 @@ fn claim(tx: &mut dyn Tx, request: &Request, queue: QueueId, limit: usize) -> Re
              AND state = 0 ORDER BY priority, COALESCE(place, id) LIMIT $3{skip}) \
              UPDATE items SET state = 1, epoch = epoch + 1, agent_entity_id = $4, agent_id = $5, managed = $6, \
              leased_at = $7, deadline = $8 FROM ready \
-             WHERE items.entity_id = ready.entity_id AND items.id = ready.id \
-             RETURNING items.priority, COALESCE(items.place, items.id), items.id, items.epoch, items.attempt"
+             WHERE items.entity_id = ready.entity_id AND items.id = ready.id AND {} \
+             RETURNING items.priority, COALESCE(items.place, items.id), items.id, items.epoch, items.attempt",
+            few(tx.dialect(), "ready.id")
         ),
         params![
             queue.entity,
@@ -77,21 +81,18 @@ fn claim(tx: &mut dyn Tx, request: &Request, queue: QueueId, limit: usize) -> Re
 
 /// The queues that hand items out, in the order given.
 fn open_queues(tx: &mut dyn Tx, queues: &[QueueId]) -> Result<Vec<QueueId>> {
-    let list: Vec<(usize, i64, i64)> = queues
+    let list = queues
         .iter()
-        .enumerate()
-        .map(|(place, queue)| (place, queue.entity, queue.number))
-        .collect();
-    let records = tx.records(
-        "$1",
-        &[("place", Field::Int), ("entity_id", Field::Int), ("id", Field::Int)],
-    );
+        .zip(0_i64..)
+        .map(|(queue, place)| params![place, queue.entity, queue.number].to_vec());
+    let records = Records::new(tx.dialect(), &PLACED, list)?;
     let rows = tx.query(
         &format!(
-            "SELECT q.entity_id, q.id FROM {records} AS r JOIN queues AS q \
-             ON q.entity_id = r.entity_id AND q.id = r.id WHERE q.paused = 0 ORDER BY r.place"
+            "SELECT q.entity_id, q.id FROM {} AS r JOIN queues AS q \
+             ON q.entity_id = r.entity_id AND q.id = r.id WHERE q.paused = 0 ORDER BY r.place",
+            records.source(1)
         ),
-        params![serde_json::json!(list).to_string()],
+        &records.after(params![]),
     )?;
     rows.iter()
         .map(|row| {
@@ -167,19 +168,18 @@ fn lease(tx: &mut dyn Tx, request: &Request, queues: &[QueueId], limit: usize, t
 /// Reads items that were handed out, in order. One that changed hands at the same moment, or was
 /// deleted, is nobody's lease any more.
 fn handed_out(tx: &mut dyn Tx, claims: &[Claim]) -> Result<Vec<Leased>> {
-    let list: Vec<(usize, i64, i64)> = claims
+    let list = claims
         .iter()
-        .enumerate()
-        .map(|(place, claim)| (place, claim.handle.item.entity, claim.handle.item.number))
-        .collect();
-    let records = tx.records(
-        "$1",
-        &[("place", Field::Int), ("entity_id", Field::Int), ("id", Field::Int)],
-    );
+        .zip(0_i64..)
+        .map(|(claim, place)| params![place, claim.handle.item.entity, claim.handle.item.number].to_vec());
+    let records = Records::new(tx.dialect(), &PLACED, list)?;
     let items = row::select(
         tx,
-        &format!("JOIN {records} AS r ON i.entity_id = r.entity_id AND i.id = r.id ORDER BY r.place"),
-        params![serde_json::json!(list).to_string()],
+        &format!(
+            "JOIN {} AS r ON i.entity_id = r.entity_id AND i.id = r.id ORDER BY r.place",
+            records.source(1)
+        ),
+        &records.after(params![]),
     )?;
     let mut claims = claims.iter().map(|claim| claim.handle);
     Ok(items
@@ -236,7 +236,7 @@ fn ack(
         let others = Batch {
             // An agent that records no starts may have started: its lease no longer runs out, but the
             // clock asks now and then whether anybody is still heard from.
-            set: &format!("{set}, deadline = CAST($2 AS BIGINT)"),
+            set: &format!("{set}, deadline = CAST($1 AS BIGINT)"),
             guard: "items.state = 1 AND items.managed = 0",
             fields: &fields,
             params: vec![Value::from(now + CRASH_TERM)],
@@ -362,7 +362,7 @@ fn renew(tx: &mut dyn Tx, agent: AgentId, handles: &[LeaseHandle], now: Millis) 
     events::append(tx, now, &record)?;
 
     let renewed = Batch {
-        set: "deadline = CASE WHEN items.deadline IS NULL THEN NULL ELSE CAST($2 AS BIGINT) END",
+        set: "deadline = CASE WHEN items.deadline IS NULL THEN NULL ELSE CAST($1 AS BIGINT) END",
         guard: HELD,
         fields: &[],
         params: vec![Value::from(now + LEASE_TERM)],
@@ -403,7 +403,7 @@ fn finish(tx: &mut dyn Tx, holder: Option<AgentId>, reports: &[Report], now: Mil
         })
         .collect::<Result<Vec<_>>>()?;
     let batch = Batch {
-        set: "state = r.state, deadline = NULL, lost_since = NULL, ended_at = $2, \
+        set: "state = r.state, deadline = NULL, lost_since = NULL, ended_at = $1, \
               failure = CASE WHEN r.state = 4 THEN NULL ELSE COALESCE(r.failure, items.failure) END, \
               exit_code = r.exit_code",
         guard: "((r.state = 4 AND items.state IN (2, 3, 6)) OR (r.state = 5 AND items.state IN (1, 2, 3, 6)) \
@@ -640,7 +640,7 @@ impl Store {
         let now = self.clock(now);
         self.write(Lane::Control, "running", move |tx| {
             let batch = Batch {
-                set: "state = 3, started_at = COALESCE(items.started_at, CAST($2 AS BIGINT)), warning = NULL, \
+                set: "state = 3, started_at = COALESCE(items.started_at, CAST($1 AS BIGINT)), warning = NULL, \
                       deadline = CASE WHEN items.managed = 1 THEN items.deadline END",
                 guard: "items.state = 2",
                 fields: &[],

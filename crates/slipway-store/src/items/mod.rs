@@ -1,14 +1,14 @@
 //! Queue items: push, lease, acknowledge, start, finish; and what users do with them.
 //!
 //! The hot path. Every write by a holder is guarded by the epoch of its lease, and every change
-//! appends its event in the same transaction. Batches travel as one parameter ([`Tx::records`]),
+//! appends its event in the same transaction. Batches travel as few parameters ([`Records`]),
 //! so that an operation costs the same few statements for one item and for a thousand.
 //!
 //! Which event is possible in which state is decided by [`slipway_model::item::transition`]. Where
 //! a batch statement guards a transition itself, the conformance suite checks it against that
 //! function.
 //!
-//! [`Tx::records`]: crate::engine::Tx::records
+//! [`Records`]: crate::engine::Records
 
 pub(crate) mod clock;
 mod holder;

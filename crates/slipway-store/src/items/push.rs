@@ -1,6 +1,7 @@
 //! Pushing: durable, in order, and once even if the request is sent twice.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -9,7 +10,7 @@ use slipway_model::id::{ItemId, QueueId};
 use slipway_model::item::ItemState;
 
 use super::{NewItem, Pushed};
-use crate::engine::{Conflict, Dialect, Field, Lane, Row, Tx, insert_all, next_numbers, params};
+use crate::engine::{Conflict, Dialect, Field, Lane, Records, Row, Tx, insert_all, next_numbers, params};
 use crate::events::{self, NewEvent};
 use crate::{Error, Result, Store, queues};
 
@@ -89,15 +90,17 @@ fn look_up(tx: &mut dyn Tx, queue: QueueId, asked: Vec<(usize, i64, String)>) ->
             Ok(found)
         }
         Dialect::Postgres => {
-            let records = tx.records(
-                "$1",
-                &[("place", Field::Int), ("key_id", Field::Int), ("token", Field::Text)],
-            );
+            let fields = [("place", Field::Int), ("key_id", Field::Int), ("token", Field::Text)];
+            let asked = asked
+                .into_iter()
+                .map(|(place, key, token)| params![place as i64, key, token].to_vec());
+            let records = Records::new(tx.dialect(), &fields, asked)?;
             let sql = format!(
-                "SELECT {FOUND}, r.place FROM {records} AS r JOIN pushes AS p ON p.key_id = r.key_id AND p.token = r.token \
-                 {ITS_ITEM} WHERE p.entity_id = $2"
+                "SELECT {FOUND}, r.place FROM {} AS r JOIN pushes AS p ON p.key_id = r.key_id AND p.token = r.token \
+                 {ITS_ITEM} WHERE p.entity_id = $1",
+                records.source(2)
             );
-            tx.query(&sql, params![serde_json::json!(asked).to_string(), queue.entity])?
+            tx.query(&sql, &records.after(params![queue.entity]))?
                 .into_iter()
                 .map(|row| Ok((usize::try_from(row.i64(4)?).unwrap_or(usize::MAX), row)))
                 .collect()
@@ -117,6 +120,28 @@ fn check(items: &[NewItem]) -> Result<()> {
     Ok(())
 }
 
+/// An item that no earlier push made.
+struct Fresh<'a> {
+    item: &'a NewItem,
+    /// What is kept to recognise its push: not of the second of two items with one digest in one call,
+    /// which are two items.
+    token: Option<String>,
+}
+
+impl Fresh<'_> {
+    /// 0 while it is in doubt whether the answer arrives.
+    fn delivered(&self) -> bool {
+        self.item.idempotency_key.is_some() || self.item.digest.is_none()
+    }
+}
+
+/// Where the answer for one item of a push comes from.
+enum Source {
+    Earlier(ItemId),
+    /// A fresh item, by its place among those; `true` for the one that it was made for.
+    Fresh(usize, bool),
+}
+
 /// Appends items to a queue within a transaction.
 pub(super) fn push(
     tx: &mut dyn Tx,
@@ -130,117 +155,177 @@ pub(super) fn push(
     }
 
     let known = known(tx, queue, items, now)?;
-    let mut numbers = next_numbers(tx, "items", items.len() - known.len())?.into_iter();
-    let mut made: HashMap<(i64, String), ItemId> = HashMap::new();
-    let mut pushed = Vec::with_capacity(items.len());
-    let (mut rows, mut specs, mut tokens, mut record) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut made: HashMap<(i64, String), usize> = HashMap::new();
+    let mut fresh = Vec::with_capacity(items.len());
+    let mut sources = Vec::with_capacity(items.len());
     for (place, item) in items.iter().enumerate() {
-        let token = token(item).map(|token| (item.key_id, token));
-        let twin = token.as_ref().filter(|_| item.idempotency_key.is_some());
-        let earlier = known.get(&place).or_else(|| made.get(twin?)).copied();
-        if let Some(id) = earlier {
-            pushed.push(Pushed { id, inserted: false });
+        if let Some(id) = known.get(&place) {
+            sources.push(Source::Earlier(*id));
             continue;
         }
-        let number = numbers
-            .next()
-            .ok_or_else(|| Error::Internal("too few item numbers were reserved".to_owned()))?;
-        let id = ItemId {
-            entity: queue.entity,
-            number,
-        };
-        let may_repeat = item.idempotency_key.is_none() && item.digest.is_some();
-        rows.push(
-            params![
-                number,
-                queue.entity,
-                queue.number,
-                ItemState::Pending.code(),
-                item.priority.code(),
-                0_i64,
-                1_i64,
-                false,
-                false,
-                false,
-                0_i64,
-                now,
-                item.revision.map(|revision| revision.number),
-                item.key_id,
-                &item.author,
-            ]
-            .to_vec(),
-        );
-        specs.push(params![number, queue.entity, &item.template_values, &item.spec].to_vec());
-        record.push(NewEvent {
-            entity: queue.entity,
-            kind: "pushed",
-            queue: Some(queue.number),
-            item: Some(number),
-            agent: None,
-            actor: item.author.clone(),
-            detail: detail.to_owned(),
-        });
-        if let Some(token) = token {
-            let row = params![queue.entity, item.key_id, &token.1, number, now, !may_repeat].to_vec();
-            // Two items with one digest in one call are two items; the token names the first.
-            if made.insert(token, id).is_none() {
-                tokens.push(row);
+        let mut token = token(item);
+        if let Some(text) = &token {
+            match made.entry((item.key_id, text.clone())) {
+                Entry::Occupied(twin) if item.idempotency_key.is_some() => {
+                    sources.push(Source::Fresh(*twin.get(), false));
+                    continue;
+                }
+                Entry::Occupied(_) => token = None,
+                Entry::Vacant(vacant) => {
+                    vacant.insert(fresh.len());
+                }
             }
         }
-        pushed.push(Pushed { id, inserted: true });
+        sources.push(Source::Fresh(fresh.len(), true));
+        fresh.push(Fresh { item, token });
     }
-    insert_all(
-        tx,
-        "items",
-        &[
-            ("id", Field::Int),
-            ("entity_id", Field::Int),
-            ("queue_id", Field::Int),
-            ("state", Field::Int),
-            ("priority", Field::Int),
-            ("epoch", Field::Int),
-            ("attempt", Field::Int),
-            ("managed", Field::Int),
-            ("start_recorded", Field::Int),
-            ("stop_requested", Field::Int),
-            ("preemptions", Field::Int),
-            ("created_at", Field::Int),
-            ("revision_id", Field::Int),
-            ("key_id", Field::Int),
-            ("author", Field::Text),
-        ],
-        Conflict::Fail,
-        rows,
-    )?;
-    insert_all(
-        tx,
-        "item_specs",
-        &[
-            ("item_id", Field::Int),
-            ("entity_id", Field::Int),
-            ("template_values", Field::Text),
-            ("spec", Field::Text),
-        ],
-        Conflict::Fail,
-        specs,
-    )?;
-    insert_all(
-        tx,
-        "pushes",
-        &[
-            ("entity_id", Field::Int),
-            ("key_id", Field::Int),
-            ("token", Field::Text),
-            ("item_id", Field::Int),
-            ("at", Field::Int),
-            ("delivered", Field::Int),
-        ],
-        Conflict::Fail,
-        tokens,
-    )?;
-    events::append(tx, now, &record)?;
-    Ok(pushed)
+    let numbers = match tx.dialect() {
+        Dialect::Sqlite => insert_by_table(tx, queue, &fresh, now)?,
+        Dialect::Postgres => insert_at_once(tx, queue, &fresh, now)?,
+    };
+    let record = fresh.iter().zip(&numbers).map(|(fresh, number)| NewEvent {
+        entity: queue.entity,
+        kind: "pushed",
+        queue: Some(queue.number),
+        item: Some(*number),
+        agent: None,
+        actor: fresh.item.author.clone(),
+        detail: detail.to_owned(),
+    });
+    events::append(tx, now, &record.collect::<Vec<_>>())?;
+    let answer = |source| match source {
+        Source::Earlier(id) => Ok(Pushed { id, inserted: false }),
+        Source::Fresh(place, inserted) => numbers
+            .get(place)
+            .map(|number| Pushed {
+                id: ItemId::new(queue.entity, *number),
+                inserted,
+            })
+            .ok_or_else(|| Error::Internal("too few items were inserted".to_owned())),
+    };
+    sources.into_iter().map(answer).collect()
 }
+
+/// Inserts items with numbers that were taken before; returns these.
+fn insert_by_table(tx: &mut dyn Tx, queue: QueueId, fresh: &[Fresh<'_>], now: Millis) -> Result<Vec<i64>> {
+    let numbers = next_numbers(tx, "items", fresh.len())?;
+    let rows = fresh.iter().zip(&numbers).map(|(fresh, number)| {
+        params![
+            *number,
+            queue.entity,
+            queue.number,
+            ItemState::Pending.code(),
+            fresh.item.priority.code(),
+            0_i64,
+            1_i64,
+            false,
+            false,
+            false,
+            0_i64,
+            now,
+            fresh.item.revision.map(|revision| revision.number),
+            fresh.item.key_id,
+            &fresh.item.author,
+        ]
+        .to_vec()
+    });
+    let columns = [
+        ("id", Field::Int),
+        ("entity_id", Field::Int),
+        ("queue_id", Field::Int),
+        ("state", Field::Int),
+        ("priority", Field::Int),
+        ("epoch", Field::Int),
+        ("attempt", Field::Int),
+        ("managed", Field::Int),
+        ("start_recorded", Field::Int),
+        ("stop_requested", Field::Int),
+        ("preemptions", Field::Int),
+        ("created_at", Field::Int),
+        ("revision_id", Field::Int),
+        ("key_id", Field::Int),
+        ("author", Field::Text),
+    ];
+    insert_all(tx, "items", &columns, Conflict::Fail, rows.collect())?;
+    let specs = fresh.iter().zip(&numbers).map(|(fresh, number)| {
+        let NewItem {
+            template_values, spec, ..
+        } = fresh.item;
+        params![*number, queue.entity, template_values, spec].to_vec()
+    });
+    let columns = [
+        ("item_id", Field::Int),
+        ("entity_id", Field::Int),
+        ("template_values", Field::Text),
+        ("spec", Field::Text),
+    ];
+    insert_all(tx, "item_specs", &columns, Conflict::Fail, specs.collect())?;
+    let tokens = fresh.iter().zip(&numbers).filter_map(|(fresh, number)| {
+        let token = fresh.token.as_ref()?;
+        Some(params![queue.entity, fresh.item.key_id, token, *number, now, fresh.delivered()].to_vec())
+    });
+    let columns = [
+        ("entity_id", Field::Int),
+        ("key_id", Field::Int),
+        ("token", Field::Text),
+        ("item_id", Field::Int),
+        ("at", Field::Int),
+        ("delivered", Field::Int),
+    ];
+    insert_all(tx, "pushes", &columns, Conflict::Fail, tokens.collect())?;
+    Ok(numbers)
+}
+
+/// Inserts items with one statement, which costs one round trip and takes what they share once; returns
+/// the numbers that they got, ascending in their order.
+fn insert_at_once(tx: &mut dyn Tx, queue: QueueId, fresh: &[Fresh<'_>], now: Millis) -> Result<Vec<i64>> {
+    if fresh.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = fresh.iter().map(|fresh| {
+        let item = fresh.item;
+        params![
+            item.priority.code(),
+            item.revision.map(|revision| revision.number),
+            item.key_id,
+            &item.author,
+            &item.template_values,
+            &item.spec,
+            fresh.token.clone(),
+            fresh.delivered(),
+        ]
+        .to_vec()
+    });
+    let fields = [
+        ("priority", Field::Int),
+        ("revision_id", Field::Int),
+        ("key_id", Field::Int),
+        ("author", Field::Text),
+        ("template_values", Field::Text),
+        ("spec", Field::Text),
+        ("token", Field::Text),
+        ("delivered", Field::Int),
+    ];
+    let records = Records::new(tx.dialect(), &fields, rows)?;
+    let sql = format!(
+        "WITH fresh AS MATERIALIZED (SELECT {NEXT_ITEM} AS id, r.* FROM {} AS r), \
+         stored AS (INSERT INTO items (id, entity_id, queue_id, state, priority, epoch, attempt, managed, \
+         start_recorded, stop_requested, preemptions, created_at, revision_id, key_id, author) \
+         SELECT id, $1, $2, {}, priority, 0, 1, 0, 0, 0, 0, $3, revision_id, key_id, author FROM fresh), \
+         specs AS (INSERT INTO item_specs (item_id, entity_id, template_values, spec) \
+         SELECT id, $1, template_values, spec FROM fresh), \
+         tokens AS (INSERT INTO pushes (entity_id, key_id, token, item_id, at, delivered) \
+         SELECT $1, key_id, token, id, $3, delivered FROM fresh WHERE token IS NOT NULL) \
+         SELECT id FROM fresh ORDER BY id",
+        records.source(4),
+        ItemState::Pending.code(),
+    );
+    let rows = tx.query(&sql, &records.after(params![queue.entity, queue.number, now]))?;
+    rows.iter().map(|row| row.i64(0)).collect()
+}
+
+/// The next number of an item on PostgreSQL; its sequence is looked up once per statement.
+const NEXT_ITEM: &str = "nextval((SELECT CAST(pg_get_serial_sequence('items', 'id') AS regclass)))";
 
 impl Store {
     /// Appends items to a queue, in order, all or none.
@@ -272,13 +357,14 @@ impl Store {
                 .map(drop)
             }),
             Dialect::Postgres => {
-                let records = tx.records("$1", &[("entity_id", Field::Int), ("id", Field::Int)]);
+                let keys = items.iter().map(|item| params![item.entity, item.number].to_vec());
+                let keys = Records::new(tx.dialect(), &[("entity_id", Field::Int), ("id", Field::Int)], keys)?;
                 let sql = format!(
-                    "UPDATE pushes SET delivered = 1 FROM {records} AS r \
-                         WHERE pushes.entity_id = r.entity_id AND pushes.item_id = r.id AND pushes.delivered = 0"
+                    "UPDATE pushes SET delivered = 1 FROM {} AS r \
+                     WHERE pushes.entity_id = r.entity_id AND pushes.item_id = r.id AND pushes.delivered = 0",
+                    keys.source(1)
                 );
-                let list: Vec<[i64; 2]> = items.iter().map(|item| [item.entity, item.number]).collect();
-                tx.execute(&sql, params![serde_json::json!(list).to_string()]).map(drop)
+                tx.execute(&sql, &keys.after(params![])).map(drop)
             }
         })
         .await

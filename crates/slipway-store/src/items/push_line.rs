@@ -1,4 +1,4 @@
-//! Pushes that wait share a transaction on PostgreSQL, where one by itself costs nine round trips and a
+//! Pushes that wait share a transaction on PostgreSQL, where one by itself costs six round trips and a
 //! commit. The first to come is served at once; who comes meanwhile forms the next group. SQLite needs
 //! none of this: its writer groups whatever waits.
 //!
@@ -16,8 +16,12 @@ use super::{NewItem, Pushed};
 use crate::engine::Lane;
 use crate::{Error, Result, Store};
 
-/// How many items a group takes at most; one push may be larger.
+/// How many items a group takes at most.
 const GROUP_ITEMS: usize = 2_000;
+
+/// From how many items on a push goes by itself, beside others: its round trips weigh little then, and
+/// groups come one after the other.
+const LARGE: usize = 100;
 
 /// The pushes that wait, and whether somebody serves them.
 #[derive(Default)]
@@ -73,8 +77,12 @@ impl PushLine {
 impl Store {
     /// Pushes together with whoever waits at the same time.
     pub(super) async fn push_in_line(&self, queue: QueueId, items: Vec<NewItem>, now: Millis) -> Result<Vec<Pushed>> {
-        let (answer, answered) = oneshot::channel();
         let push = One { queue, items, now };
+        if push.items.len() >= LARGE {
+            let mut alone = self.push_together(vec![push]).await?;
+            return Ok(alone.pop().unwrap_or_default());
+        }
+        let (answer, answered) = oneshot::channel();
         if self.pushes.join(Waiting { push, answer }) {
             // Not in the caller's own time: it may go away while others wait.
             let store = self.clone();

@@ -5,7 +5,7 @@ use slipway_model::item::ItemState;
 use slipway_model::spec::LaunchSpec;
 
 use super::{Item, ItemFilter, row};
-use crate::engine::{Field, Lane, Tx, Value, params};
+use crate::engine::{Field, Lane, Records, Tx, Value, params};
 use crate::{Error, Page, Result, Store};
 
 /// A clause and its parameters.
@@ -99,21 +99,19 @@ impl Store {
             return Ok(Vec::new());
         }
         self.read(Lane::Control, "item-specs", move |tx| {
-            let places: Vec<(usize, i64, i64)> = ids
+            let places = ids
                 .iter()
-                .enumerate()
-                .map(|(place, id)| (place, id.entity, id.number))
-                .collect();
-            let records = tx.records(
-                "$1",
-                &[("place", Field::Int), ("entity_id", Field::Int), ("id", Field::Int)],
-            );
+                .zip(0_i64..)
+                .map(|(id, place)| params![place, id.entity, id.number].to_vec());
+            let fields = [("place", Field::Int), ("entity_id", Field::Int), ("id", Field::Int)];
+            let records = Records::new(tx.dialect(), &fields, places)?;
             let sql = format!(
-                "SELECT r.place, s.spec FROM {records} AS r CROSS JOIN item_specs AS s \
-                 WHERE s.entity_id = r.entity_id AND s.item_id = r.id"
+                "SELECT r.place, s.spec FROM {} AS r CROSS JOIN item_specs AS s \
+                 WHERE s.entity_id = r.entity_id AND s.item_id = r.id",
+                records.source(1)
             );
             let mut specs = vec![None; ids.len()];
-            for row in tx.query(&sql, params![serde_json::json!(places).to_string()])? {
+            for row in tx.query(&sql, &records.after(params![]))? {
                 let place = usize::try_from(row.i64(0)?).unwrap_or(usize::MAX);
                 if let Some(spec) = specs.get_mut(place) {
                     *spec = Some(row.text(1)?);

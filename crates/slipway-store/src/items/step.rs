@@ -9,7 +9,7 @@ use slipway_model::item::{Effect, Failure, ItemEvent, ItemFacts, ItemState, Refu
 use slipway_model::run::RunState;
 
 use super::{Item, row};
-use crate::engine::{Dialect, Field, Row, Tx, Value, params};
+use crate::engine::{Dialect, Field, Records, Row, Tx, Value, params};
 use crate::events::{self, NewEvent};
 use crate::{Error, Result, queues, runs};
 
@@ -66,7 +66,7 @@ pub(super) struct Batch<'a> {
     pub(super) guard: &'a str,
     /// Further fields of each record, after entity, number and epoch.
     pub(super) fields: &'a [(&'a str, Field)],
-    /// Parameters from `$2` on.
+    /// Parameters from `$1` on.
     pub(super) params: Vec<Value>,
 }
 
@@ -89,7 +89,7 @@ pub(super) fn update(
     }
     // The signs keep SQLite from going through all that the agent holds, once per handle.
     let held = holder.map_or_else(String::new, |_| {
-        let first = batch.params.len() + 2;
+        let first = batch.params.len() + 1;
         format!(
             " AND +items.agent_entity_id = ${first} AND +items.agent_id = ${}",
             first + 1
@@ -103,20 +103,20 @@ pub(super) fn update(
         // Two prepared statements per row cost less there than one for all: taking JSON apart, the table
         // of new rows that an update from a list builds first, and the one that `RETURNING` reads from.
         Dialect::Sqlite => {
-            let own = shared.len() + 2;
+            let own = shared.len() + 1;
             let update = format!(
-                "UPDATE items SET {} WHERE items.id = ${own} AND items.entity_id = $1 AND items.epoch = ${} \
+                "UPDATE items SET {} WHERE items.id = ${own} AND items.entity_id = ${} AND items.epoch = ${} \
                  AND {}{held}",
-                with_parameters(batch.set, batch.fields, own + 2),
+                with_parameters(batch.set, batch.fields, own + 3),
                 own + 1,
-                with_parameters(batch.guard, batch.fields, own + 2),
+                own + 2,
+                with_parameters(batch.guard, batch.fields, own + 3),
             );
             let read = format!("SELECT {MOVED} FROM items WHERE id = $1");
             for (place, handle) in handles {
-                let mut values = Vec::with_capacity(own + 1 + batch.fields.len());
-                values.push(handle.item.entity.into());
+                let mut values = Vec::with_capacity(own + 2 + batch.fields.len());
                 values.extend_from_slice(&shared);
-                values.extend([handle.item.number.into(), handle.epoch.into()]);
+                values.extend_from_slice(params![handle.item.number, handle.item.entity, handle.epoch]);
                 values.extend(extra(place));
                 if tx.execute(&update, &values)? == 1 {
                     let item = read_moved(&tx.query_one(&read, params![handle.item.number])?)?;
@@ -127,29 +127,20 @@ pub(super) fn update(
         Dialect::Postgres => {
             let mut fields = vec![("entity_id", Field::Int), ("id", Field::Int), ("epoch", Field::Int)];
             fields.extend_from_slice(batch.fields);
-            let records = handles
-                .map(|(place, handle)| {
-                    let mut record = vec![
-                        handle.item.entity.into(),
-                        handle.item.number.into(),
-                        handle.epoch.into(),
-                    ];
-                    for value in extra(place) {
-                        record.push(value.to_json()?);
-                    }
-                    Ok(record)
-                })
-                .collect::<Result<Vec<Vec<serde_json::Value>>>>()?;
+            let rows = handles.map(|(place, handle)| {
+                let mut row = params![handle.item.entity, handle.item.number, handle.epoch].to_vec();
+                row.extend(extra(place));
+                row
+            });
+            let records = Records::new(tx.dialect(), &fields, rows)?;
             let sql = format!(
                 "UPDATE items SET {} FROM {} AS r WHERE items.entity_id = r.entity_id AND items.id = r.id \
                  AND items.epoch = r.epoch AND {}{held} RETURNING {MOVED}",
                 batch.set,
-                tx.records("$1", &fields),
+                records.source(shared.len() + 1),
                 batch.guard
             );
-            let mut values = vec![Value::from(serde_json::json!(records).to_string())];
-            values.extend(shared);
-            for row in tx.query(&sql, &values)? {
+            for row in tx.query(&sql, &records.after(&shared))? {
                 let item = read_moved(&row)?;
                 moved.insert(item.id, item);
             }

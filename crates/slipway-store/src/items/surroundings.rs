@@ -13,7 +13,7 @@ use slipway_model::wait::AgentLoad;
 
 use super::{Item, read};
 use crate::agents::{self, Agent};
-use crate::engine::{Field, Lane, Tx, params};
+use crate::engine::{Field, Lane, Records, Tx, params};
 use crate::queues::{self, Queue};
 use crate::{Result, Store};
 
@@ -65,14 +65,15 @@ fn positions(tx: &mut dyn Tx, queue: QueueId, items: &[ItemId], into: &mut HashM
         into.extend(read::position(tx, *one)?.map(|position| (*one, position)));
         return Ok(());
     }
-    let numbers: Vec<[i64; 1]> = items.iter().map(|item| [item.number]).collect();
-    let records = tx.records("$3", &[("id", Field::Int)]);
+    let numbers = items.iter().map(|item| params![item.number].to_vec());
+    let numbers = Records::new(tx.dialect(), &[("id", Field::Int)], numbers)?;
     let rows = tx.query(
         &format!(
             "SELECT n.id, n.place FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY priority, COALESCE(place, id)) AS place \
-             FROM items WHERE entity_id = $1 AND queue_id = $2 AND state = 0) AS n WHERE n.id IN {records}"
+             FROM items WHERE entity_id = $1 AND queue_id = $2 AND state = 0) AS n WHERE n.id IN {}",
+            numbers.source(3)
         ),
-        params![queue.entity, queue.number, serde_json::json!(numbers).to_string()],
+        &numbers.after(params![queue.entity, queue.number]),
     )?;
     for row in &rows {
         let item = ItemId::new(queue.entity, row.i64(0)?);

@@ -9,7 +9,7 @@ use slipway_model::names;
 use slipway_model::run::RunState;
 
 use super::{Alert, Named, Run, RunFile, RunUpsert};
-use crate::engine::{Conflict, Dialect, Field, Row, Tx, Value, insert_all, params};
+use crate::engine::{Conflict, Dialect, Field, Records, Row, Tx, Value, insert_all, params};
 use crate::projects::{self, Project};
 use crate::{Error, Page, Result};
 
@@ -169,21 +169,23 @@ pub(super) fn end(tx: &mut dyn Tx, ended: &[(&RunName, RunState)], now: Millis) 
             }
         }
         Dialect::Postgres => {
-            let records = tx.records(
-                "$1",
-                &[
-                    ("entity_id", Field::Int),
-                    ("project_id", Field::Int),
-                    ("run_id", Field::Text),
-                    ("state", Field::Int),
-                ],
-            );
+            let fields = [
+                ("entity_id", Field::Int),
+                ("project_id", Field::Int),
+                ("run_id", Field::Text),
+                ("state", Field::Int),
+            ];
+            let rows = list
+                .into_iter()
+                .map(|(entity, project, run, state)| params![entity, project, run, state].to_vec());
+            let records = Records::new(tx.dialect(), &fields, rows)?;
             let sql = format!(
-                "UPDATE runs SET state = r.state, ended_at = $2 FROM {records} AS r \
+                "UPDATE runs SET state = r.state, ended_at = $1 FROM {} AS r \
                  WHERE runs.entity_id = r.entity_id AND runs.project_id = r.project_id AND runs.run_id = r.run_id \
-                 AND runs.state IN ({open})"
+                 AND runs.state IN ({open})",
+                records.source(2)
             );
-            tx.execute(&sql, params![serde_json::json!(list).to_string(), now])?;
+            tx.execute(&sql, &records.after(params![now]))?;
         }
     }
     Ok(())
@@ -280,20 +282,18 @@ pub(super) fn find(tx: &mut dyn Tx, name: &RunName) -> Result<Option<Run>> {
 
 /// Finds runs; those that do not exist are left out. Their line counts are 0.
 pub(super) fn find_many(tx: &mut dyn Tx, names: &[RunName]) -> Result<Vec<Run>> {
-    let keys: Vec<[&str; 3]> = names
+    let keys = names
         .iter()
-        .map(|name| [&*name.entity, &*name.project, &*name.run])
-        .collect();
-    let records = tx.records(
-        "$1",
-        &[("entity", Field::Text), ("project", Field::Text), ("run", Field::Text)],
-    );
+        .map(|name| params![&name.entity, &name.project, &name.run].to_vec());
+    let fields = [("entity", Field::Text), ("project", Field::Text), ("run", Field::Text)];
+    let keys = Records::new(tx.dialect(), &fields, keys)?;
     let sql = format!(
-        "SELECT {RUN} FROM {records} AS k CROSS JOIN entities AS e JOIN projects AS p ON p.entity_id = e.id \
+        "SELECT {RUN} FROM {} AS k CROSS JOIN entities AS e JOIN projects AS p ON p.entity_id = e.id \
          JOIN runs AS r ON r.entity_id = e.id AND r.project_id = p.id {WITH_TEXTS} \
-         WHERE e.name = k.entity AND p.name = k.project AND r.run_id = k.run"
+         WHERE e.name = k.entity AND p.name = k.project AND r.run_id = k.run",
+        keys.source(1)
     );
-    let rows = tx.query(&sql, params![serde_json::json!(keys).to_string()])?;
+    let rows = tx.query(&sql, &keys.after(params![]))?;
     rows.iter().map(read_run).collect()
 }
 

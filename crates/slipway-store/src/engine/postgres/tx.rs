@@ -180,12 +180,6 @@ impl ToSql for Value {
                 _ => Err(mismatch("floating point number")),
             },
             Self::Text(value) => match *kind {
-                // The binary form of jsonb is its text behind a version number.
-                Type::JSONB => {
-                    out.extend_from_slice(&[1]);
-                    out.extend_from_slice(value.as_bytes());
-                    Ok(IsNull::No)
-                }
                 Type::TEXT | Type::VARCHAR | Type::NAME | Type::BPCHAR | Type::UNKNOWN | Type::JSON => {
                     out.extend_from_slice(value.as_bytes());
                     Ok(IsNull::No)
@@ -195,6 +189,14 @@ impl ToSql for Value {
             Self::Bytes(value) => match *kind {
                 Type::BYTEA => value.as_slice().to_sql(kind, out),
                 _ => Err(mismatch("byte string")),
+            },
+            Self::Ints(values) => match *kind {
+                Type::INT8_ARRAY => values.to_sql(kind, out),
+                _ => Err(mismatch("list of numbers")),
+            },
+            Self::Texts(values) => match *kind {
+                Type::TEXT_ARRAY => values.to_sql(kind, out),
+                _ => Err(mismatch("list of texts")),
             },
         }
     }
