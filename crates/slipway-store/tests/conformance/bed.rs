@@ -49,14 +49,27 @@ impl Drop for Place {
 impl Schema {
     /// Runs a statement in which `$` stands for the schema's name.
     fn execute(&self, sql: &str) {
+        self.run(sql, postgres::Client::batch_execute);
+    }
+
+    /// Asks for one whole number, likewise.
+    fn number(&self, sql: &str) -> i64 {
+        self.run(sql, |client, sql| client.query_one(sql, &[])?.try_get(0))
+    }
+
+    fn run<T: Send + 'static>(
+        &self,
+        sql: &str,
+        with: impl FnOnce(&mut postgres::Client, &str) -> Result<T, postgres::Error> + Send + 'static,
+    ) -> T {
         let (url, sql) = (self.url.clone(), sql.replace('$', &self.name));
         // The synchronous client may not run on a runtime's thread.
         let run = move || {
             postgres::Client::connect(&url, postgres::NoTls)
-                .and_then(|mut client| client.batch_execute(&sql))
-                .unwrap_or_else(|error| panic!("`{sql}` on the test server: {error}"));
+                .and_then(|mut client| with(&mut client, &sql))
+                .unwrap_or_else(|error| panic!("`{sql}` on the test server: {error}"))
         };
-        std::thread::spawn(run).join().expect("a statement on the test server");
+        std::thread::spawn(run).join().expect("a statement on the test server")
     }
 }
 
@@ -107,6 +120,16 @@ impl Bed {
         if let Place::Schema(schema) = &self.place {
             schema.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = '$'");
         }
+    }
+
+    /// How many rows PostgreSQL's planner expects in a table; -1 if it has never looked.
+    pub(crate) fn expected_rows(&self, table: &str) -> i64 {
+        let Place::Schema(schema) = &self.place else {
+            panic!("a PostgreSQL bed is asked")
+        };
+        schema.number(&format!(
+            "SELECT CAST(reltuples AS BIGINT) FROM pg_class WHERE oid = CAST('$.{table}' AS regclass)"
+        ))
     }
 
     /// A queue without prioritization rules of its own.

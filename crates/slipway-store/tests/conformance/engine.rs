@@ -1,5 +1,7 @@
 //! The engine itself: reopening, a full disk, an unfit database.
 
+use std::time::{Duration, Instant};
+
 use slipway_model::item::ItemState;
 use slipway_store::{Error, Options, Store};
 
@@ -71,6 +73,26 @@ async fn unsafe_settings_are_refused_by_name() {
         ..options
     };
     Store::open(careless).await.unwrap();
+}
+
+#[tokio::test]
+async fn statistics_follow_a_table_that_grows() {
+    let bed = Bed::postgres().await;
+    let queue = bed.queue("q").await;
+    for (count, known) in [(300, 300), (1_000, 1_300)] {
+        bed.push_many(queue, vec![new_item(); count], T0).await;
+        // Autovacuum would come within a minute.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        for table in ["items", "item_specs", "events"] {
+            while bed.expected_rows(table) < known {
+                assert!(
+                    Instant::now() < deadline,
+                    "`{table}` grew without the planner's knowledge"
+                );
+                tokio::task::yield_now().await;
+            }
+        }
+    }
 }
 
 #[tokio::test]

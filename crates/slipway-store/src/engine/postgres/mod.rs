@@ -6,6 +6,7 @@
 
 mod connect;
 mod signals;
+mod statistics;
 mod tx;
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! News between servers: `NOTIFY` after commits that added events, `LISTEN` for those of others,
-//! and the difference of the clocks.
+//! and the difference of the clocks. The connection that listens also looks after statistics.
 //!
 //! A notification is a hint: it is sent outside the transaction that it is about, many commits
 //! share one, and a slow poll stands behind it.
@@ -14,6 +14,7 @@ use slipway_model::Millis;
 
 use super::super::News;
 use super::connect::{Server, Session};
+use super::statistics;
 use super::tx::explain;
 use crate::error::{Error, Result};
 
@@ -22,6 +23,9 @@ const POLL: Duration = Duration::from_millis(500);
 
 /// How often the clocks are compared.
 const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
+
+/// How often it is asked which tables have grown.
+const GROWTH_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Differences below this are the noise of asking.
 const CLOCK_NOISE: Millis = 100;
@@ -148,7 +152,7 @@ impl Listener {
             .client
             .batch_execute(&format!("LISTEN {}", self.channel))
             .map_err(unavailable)?;
-        let mut compared = Instant::now();
+        let (mut compared, mut looked) = (Instant::now(), Instant::now());
         while !self.closed.load(Ordering::Acquire) {
             let told = session
                 .client
@@ -162,6 +166,12 @@ impl Listener {
             if compared.elapsed() >= CLOCK_INTERVAL {
                 self.offset.store(measure_offset(&mut session)?, Ordering::Relaxed);
                 compared = Instant::now();
+            }
+            if looked.elapsed() >= GROWTH_INTERVAL {
+                if let Err(error) = statistics::refresh(&mut session) {
+                    tracing::debug!(%error, "the statistics of the database stay as they are");
+                }
+                looked = Instant::now();
             }
         }
         Ok(())
