@@ -7,7 +7,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
-use serde_json::{Value, json};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde::{Deserialize, Serialize};
 use slipway_wire::Document;
 use tokio::net::TcpStream;
 
@@ -46,24 +47,28 @@ impl Connection {
             .body(Full::new(body))?)
     }
 
-    /// Sends a prepared GraphQL body; returns the answer's `data`.
-    pub(crate) async fn post(&mut self, body: Bytes) -> Result<Value> {
+    /// Sends a prepared GraphQL body; returns of the answer's `data` what `T` has a place for.
+    pub(crate) async fn post<T: DeserializeOwned>(&mut self, body: Bytes) -> Result<T> {
         let request = self.request(Method::POST, "/graphql", body)?;
         self.sender.ready().await?;
         let response = self.sender.send_request(request).await?;
         let status = response.status();
         let text = response.into_body().collect().await?.to_bytes();
-        let mut answer: Value = serde_json::from_slice(&text)
-            .with_context(|| format!("{status}: {}", String::from_utf8_lossy(&text[..text.len().min(400)])))?;
-        if !status.is_success() || answer.get("errors").is_some() {
-            bail!("{status}: {answer}");
+        let told = || format!("{status}: {}", String::from_utf8_lossy(&text[..text.len().min(400)]));
+        let answer: Answer<T> = serde_json::from_slice(&text).with_context(told)?;
+        match answer.data {
+            Some(data) if status.is_success() && answer.errors.is_none() => Ok(data),
+            _ => bail!(told()),
         }
-        Ok(answer["data"].take())
     }
 
     /// Sends a document with its variables.
-    pub(crate) async fn call(&mut self, document: &Document, variables: &Value) -> Result<Value> {
-        self.post(body(document, variables)).await
+    pub(crate) async fn call<T: DeserializeOwned>(
+        &mut self,
+        document: &Document,
+        variables: &impl Serialize,
+    ) -> Result<T> {
+        self.post(body(document, variables)?).await
     }
 
     /// Sends a GET and returns the answer with its body still to come.
@@ -78,7 +83,26 @@ impl Connection {
     }
 }
 
+/// A GraphQL answer.
+#[derive(Deserialize)]
+struct Answer<T> {
+    data: Option<T>,
+    errors: Option<IgnoredAny>,
+}
+
 /// The body of a GraphQL request.
-pub(crate) fn body(document: &Document, variables: &Value) -> Bytes {
-    Bytes::from(json!({"operationName": document.name, "query": document.text, "variables": variables}).to_string())
+pub(crate) fn body(document: &Document, variables: &impl Serialize) -> Result<Bytes> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Body<'a, V> {
+        operation_name: &'a str,
+        query: &'a str,
+        variables: &'a V,
+    }
+    let body = Body {
+        operation_name: document.name,
+        query: document.text,
+        variables,
+    };
+    Ok(Bytes::from(serde_json::to_vec(&body)?))
 }

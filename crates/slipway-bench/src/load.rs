@@ -10,6 +10,8 @@ use bytes::Bytes;
 use futures::future::try_join_all;
 use http_body_util::BodyExt as _;
 use rand::RngExt as _;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use slipway_wire::document::{Document, additions, official};
 
@@ -31,13 +33,13 @@ impl Queue {
     pub(crate) async fn create(server: &Server, name: &str) -> Result<Self> {
         let mut connection = Connection::open(server).await?;
         connection
-            .call(
+            .call::<IgnoredAny>(
                 &official::UPSERT_RUN_QUEUE,
                 &json!({"entityName": USER, "projectName": QUEUE_PROJECT, "queueName": name,
                     "resourceType": "local-container", "resourceConfig": "{\"resource_args\":{\"local-container\":{}}}"}),
             )
             .await?;
-        let data = connection
+        let data: Value = connection
             .call(
                 &official::GET_RUN_QUEUE_METADATA,
                 &json!({"entityName": USER, "projectName": QUEUE_PROJECT, "runQueue": name}),
@@ -101,7 +103,7 @@ impl Singles {
     }
 }
 
-fn bulk(queue: &Queue, size: usize) -> Bytes {
+fn bulk(queue: &Queue, size: usize) -> Result<Bytes> {
     let items: Vec<Value> = (0..size).map(|_| json!({"runSpec": spec()})).collect();
     body(
         &additions::PUSH_MANY,
@@ -127,7 +129,7 @@ pub(crate) async fn push_single(server: &Server, queue: &Queue, count: usize, cl
         let (left, bodies) = (left.clone(), bodies.clone());
         tokio::spawn(async move {
             while take(&left) {
-                connection.post(bodies.next()).await?;
+                connection.post::<IgnoredAny>(bodies.next()).await?;
             }
             anyhow::Ok(())
         })
@@ -153,7 +155,7 @@ pub(crate) async fn push_bulk(
 ) -> Result<(f64, Used)> {
     let calls = count.div_ceil(size);
     let left = Arc::new(AtomicUsize::new(calls));
-    let body = bulk(queue, size);
+    let body = bulk(queue, size)?;
     let mut connections = Vec::new();
     for _ in 0..clients {
         connections.push(Connection::open(server).await?);
@@ -163,7 +165,7 @@ pub(crate) async fn push_bulk(
         let (left, body) = (left.clone(), body.clone());
         tokio::spawn(async move {
             while take(&left) {
-                connection.post(body.clone()).await?;
+                connection.post::<IgnoredAny>(body.clone()).await?;
             }
             anyhow::Ok(())
         })
@@ -189,7 +191,7 @@ pub(crate) async fn fill(server: &Server, queues: &[Queue], count: usize) -> Res
                 let Some(queue) = queues.get(next.fetch_add(1, Ordering::Relaxed)) else {
                     return anyhow::Ok(());
                 };
-                connection.post(bulk(queue, each)).await?;
+                connection.post::<IgnoredAny>(bulk(queue, each)?).await?;
             }
         }
     }))
@@ -207,7 +209,7 @@ impl Agent {
     async fn register(server: &Server, queues: &[&Queue], name: &str) -> Result<Self> {
         let mut connection = Connection::open(server).await?;
         let ids: Vec<&str> = queues.iter().map(|queue| queue.id.as_str()).collect();
-        let data = connection
+        let data: Value = connection
             .call(
                 &additions::CREATE_LAUNCH_AGENT,
                 &json!({"input": {"entityName": USER, "projectName": QUEUE_PROJECT, "runQueues": ids, "hostname": "bench",
@@ -228,70 +230,154 @@ impl Agent {
     }
 
     async fn pop_with(&mut self, input: &Value) -> Result<Vec<String>> {
-        let data = self.connection.call(&additions::POP, input).await?;
-        let items = data["popRunQueueItems"]["items"]
-            .as_array()
-            .context("a pop without items")?;
-        items
-            .iter()
-            .map(|item| {
-                Ok(item["runQueueItemId"]
-                    .as_str()
-                    .context("an item without id")?
-                    .to_owned())
-            })
-            .collect()
+        let Popped { payload } = self.connection.call(&additions::POP, input).await?;
+        Ok(payload.items.into_iter().map(|item| item.run_queue_item_id).collect())
     }
 
     /// Acknowledges, starts and finishes items.
     async fn run(&mut self, handles: &[String], steps: Steps) -> Result<()> {
-        let acks: Vec<Value> = handles
-            .iter()
-            .map(|handle| {
-                let run: u64 = rand::random();
-                json!({"runQueueItemId": handle, "entityName": USER, "projectName": "bench", "runName": format!("{run:016x}")})
-            })
-            .collect();
-        let reports: Vec<Value> = handles
-            .iter()
-            .map(|handle| json!({"runQueueItemId": handle, "outcome": "FINISHED", "exitCode": 0}))
-            .collect();
-        let acked = self
-            .connection
-            .call(
-                &additions::ACK,
-                &json!({"input": {"launchAgentId": self.id, "items": acks, "start": steps == Steps::Three}}),
-            )
-            .await?;
-        check(&acked["ackRunQueueItems"])?;
+        let agent = self.id.as_str();
+        let acks = Acks {
+            launch_agent_id: agent,
+            items: handles.iter().map(|handle| Ack::of(handle)).collect(),
+            start: steps == Steps::Three,
+        };
+        let acked: Results = self.connection.call(&additions::ACK, &Input { input: acks }).await?;
+        acked.check()?;
         if steps == Steps::Four {
-            let started = self
+            let starts = Starts {
+                launch_agent_id: agent,
+                run_queue_item_ids: handles,
+            };
+            let started: Results = self
                 .connection
-                .call(
-                    &additions::START,
-                    &json!({"input": {"launchAgentId": self.id, "runQueueItemIds": handles}}),
-                )
+                .call(&additions::START, &Input { input: starts })
                 .await?;
-            check(&started["startRunQueueItems"])?;
+            started.check()?;
         }
-        let finished = self
+        let reports = Reports {
+            launch_agent_id: agent,
+            reports: handles.iter().map(|handle| Finished::of(handle)).collect(),
+        };
+        let finished: Results = self
             .connection
-            .call(
-                &additions::FINISH,
-                &json!({"input": {"launchAgentId": self.id, "reports": reports}}),
-            )
+            .call(&additions::FINISH, &Input { input: reports })
             .await?;
-        check(&finished["finishRunQueueItems"])
+        finished.check()
     }
 }
 
-fn check(payload: &Value) -> Result<()> {
-    match payload["results"]
-        .as_array()
-        .and_then(|results| results.iter().find(|result| result["success"] != true))
-    {
-        Some(result) => bail!("refused: {result}"),
-        None => Ok(()),
+/// The variables of a document that takes its input as a whole.
+#[derive(Serialize)]
+struct Input<T> {
+    input: T,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Acks<'a> {
+    launch_agent_id: &'a str,
+    items: Vec<Ack<'a>>,
+    start: bool,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Ack<'a> {
+    run_queue_item_id: &'a str,
+    entity_name: &'static str,
+    project_name: &'static str,
+    run_name: String,
+}
+
+impl<'a> Ack<'a> {
+    /// Names a run that nobody has named before.
+    fn of(handle: &'a str) -> Self {
+        let run: u64 = rand::random();
+        Self {
+            run_queue_item_id: handle,
+            entity_name: USER,
+            project_name: "bench",
+            run_name: format!("{run:016x}"),
+        }
+    }
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Starts<'a> {
+    launch_agent_id: &'a str,
+    run_queue_item_ids: &'a [String],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Reports<'a> {
+    launch_agent_id: &'a str,
+    reports: Vec<Finished<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Finished<'a> {
+    run_queue_item_id: &'a str,
+    outcome: &'static str,
+    exit_code: i64,
+}
+
+impl<'a> Finished<'a> {
+    const fn of(handle: &'a str) -> Self {
+        Self {
+            run_queue_item_id: handle,
+            outcome: "FINISHED",
+            exit_code: 0,
+        }
+    }
+}
+
+/// What a pop answers, as far as the load needs it.
+#[derive(Deserialize)]
+struct Popped {
+    #[serde(rename = "popRunQueueItems")]
+    payload: PoppedItems,
+}
+
+#[derive(Deserialize)]
+struct PoppedItems {
+    items: Vec<PoppedItem>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PoppedItem {
+    run_queue_item_id: String,
+}
+
+/// What the other calls answer.
+#[derive(Deserialize)]
+struct Results {
+    #[serde(alias = "ackRunQueueItems", alias = "startRunQueueItems", rename = "finishRunQueueItems")]
+    payload: ItemResults,
+}
+
+#[derive(Deserialize)]
+struct ItemResults {
+    results: Vec<ItemResult>,
+}
+
+#[derive(Deserialize)]
+struct ItemResult {
+    success: bool,
+    error: Option<String>,
+}
+
+impl Results {
+    /// Whether all went well.
+    fn check(self) -> Result<()> {
+        match self.payload.results.into_iter().find(|result| !result.success) {
+            Some(result) => bail!("refused: {}", result.error.unwrap_or_default()),
+            None => Ok(()),
+        }
     }
 }
 
@@ -323,7 +409,7 @@ pub(crate) async fn latency(server: &Server, queue: &Queue, rounds: usize) -> Re
         handles.clear();
         let began = Instant::now();
         let push = async {
-            pusher.post(bodies.next()).await?;
+            pusher.post::<IgnoredAny>(bodies.next()).await?;
             anyhow::Ok(Instant::now())
         };
         let receive = async {
@@ -544,7 +630,7 @@ async fn ask_in_turn(
     let mut turns = tokio::time::interval(period / count);
     for id in agents.iter().cycle() {
         turns.tick().await;
-        connection.call(document, &variables(id)).await?;
+        connection.call::<IgnoredAny>(document, &variables(id)).await?;
     }
     Ok(())
 }

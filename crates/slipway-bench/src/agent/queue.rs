@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use bytes::Bytes;
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use slipway_wire::document::{additions, official};
 
@@ -41,7 +42,7 @@ impl Watched {
         let mut connection = Connection::open(server).await?;
         let config = json!({"resource_args": {resource: options}}).to_string();
         connection
-            .call(
+            .call::<IgnoredAny>(
                 &official::UPSERT_RUN_QUEUE,
                 &json!({"entityName": USER, "projectName": QUEUE_PROJECT, "queueName": name,
                     "resourceType": resource, "resourceConfig": config}),
@@ -66,7 +67,7 @@ impl Watched {
         }
         let variables = json!({"entityName": USER, "projectName": QUEUE_PROJECT, "queueName": self.name,
             "runSpec": spec.to_string()});
-        let data = self.connection.call(&official::PUSH, &variables).await?;
+        let data: Value = self.connection.call(&official::PUSH, &variables).await?;
         let id = &data["pushToRunQueueByName"]["runQueueItemId"];
         Ok(id.as_str().context("a push without an item")?.to_owned())
     }
@@ -74,12 +75,13 @@ impl Watched {
     /// Asks for an item's end.
     pub(super) async fn cancel(&mut self, item: &str) -> Result<()> {
         let input = json!({"input": {"runQueueItemId": item}});
-        self.connection.call(&additions::CANCEL, &input).await.map(drop)
+        let _cancelled: IgnoredAny = self.connection.call(&additions::CANCEL, &input).await?;
+        Ok(())
     }
 
     async fn look(&mut self) -> Result<Value> {
         let body = json!({"query": LOOK, "variables": {"queue": self.name}}).to_string();
-        let mut data = self.connection.post(Bytes::from(body)).await?;
+        let mut data: Value = self.connection.post(Bytes::from(body)).await?;
         Ok(data["project"]["runQueue"].take())
     }
 
