@@ -356,7 +356,11 @@ struct PoppedItem {
 /// What the other calls answer.
 #[derive(Deserialize)]
 struct Results {
-    #[serde(alias = "ackRunQueueItems", alias = "startRunQueueItems", rename = "finishRunQueueItems")]
+    #[serde(
+        alias = "ackRunQueueItems",
+        alias = "startRunQueueItems",
+        rename = "finishRunQueueItems"
+    )]
     payload: ItemResults,
 }
 

@@ -1,4 +1,5 @@
-//! SQLite: two files in a locked directory, one writer thread and several readers each.
+//! SQLite: two files in a locked directory; each with one thread that writes, several that read, and one
+//! that carries the log over into the file.
 //!
 //! The writer commits in groups. It takes the job that waits longest, runs whatever else waits in
 //! the same transaction, commits once and answers all: one `fdatasync` then serves hundreds of
@@ -8,6 +9,7 @@ use std::fs::{self, File, OpenOptions};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -17,6 +19,7 @@ use super::{Access, Dialect, Lane, News, Row, Tx, Value, failpoint, migrations};
 use crate::error::{Error, Result};
 use crate::events::Event;
 use rusqlite::config::DbConfig;
+use rusqlite::hooks::Wal;
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{CachedStatement, Connection, ErrorCode, ToSql};
 
@@ -33,6 +36,15 @@ const GROUP_BYTES: usize = 8 << 20;
 /// one moment, while the writer has nothing to do: on a fast disk small groups keep it busy, on a slow
 /// one large groups pay.
 const GROUP_TIME: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(15);
+
+/// After how many pages of the log it is carried over into the file, by a thread of its own, while the
+/// writer goes on: on a slow disk that takes as long as hundreds of commits.
+const CARRY_OVER: i32 = 4_000;
+
+/// At how many pages of the log the writer carries over what is left. Only a log that is carried over to its
+/// end starts anew, and while the writer goes on the other thread never sees the end. As large as what
+/// `journal_size_limit` keeps.
+const LONGEST_LOG: i32 = 16_000;
 
 /// Prepared statements kept per connection.
 const STATEMENTS: usize = 512;
@@ -144,6 +156,10 @@ impl FileThreads {
             reads: Arc::default(),
             threads: Vec::with_capacity(1 + READERS),
         };
+        let (asked, requests) = sync_channel(1);
+        carry_over_in_time(&mut connection, asked)
+            .map_err(|error| Error::Unfit(format!("cannot watch the log of {place}: {error}")))?;
+        let carrier = connect(&path, require_durable)?;
         let (inbox, news) = (Arc::clone(&file.writes), news.clone());
         let writer = Writer {
             connection,
@@ -155,6 +171,7 @@ impl FileThreads {
             let inbox = Arc::clone(&file.reads);
             file.spawn("store-read", move || read_all(&connection, &inbox))?;
         }
+        file.spawn("store-carry", move || carry_over(&carrier, &requests))?;
         Ok(file)
     }
 
@@ -193,7 +210,7 @@ fn connect(path: &Path, require_durable: bool) -> Result<Connection> {
              PRAGMA temp_store = MEMORY;
              PRAGMA cache_size = -16384;
              PRAGMA journal_size_limit = 67108864;
-             PRAGMA wal_autocheckpoint = 4000;",
+             PRAGMA wal_autocheckpoint = 0;",
         )
         .map_err(unfit)?;
     // Otherwise a statement is prepared anew whenever a parameter changes that a plan could depend on,
@@ -213,6 +230,34 @@ fn connect_reader(path: &Path, require_durable: bool) -> Result<Connection> {
         .execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -16384;")
         .map_err(|error| Error::Unfit(format!("cannot open `{}` for reading: {error}", path.display())))?;
     Ok(connection)
+}
+
+/// Has the log of a writer carried over: by whoever receives the requests, and once it is long by the writer.
+/// What cannot be carried over now, because the disk is full or somebody reads, stays in the log, which is
+/// as durable as the file.
+fn carry_over_in_time(writer: &mut Connection, asked: SyncSender<()>) -> rusqlite::Result<()> {
+    let mut next = CARRY_OVER;
+    writer.wal_hook(Some(move |log: &mut Wal, pages| {
+        if pages < next - CARRY_OVER {
+            next = CARRY_OVER;
+        }
+        if pages >= LONGEST_LOG {
+            let _again_with_the_next_commit = log.checkpoint();
+        } else if pages >= next {
+            next = pages + CARRY_OVER;
+            let _asked_already = asked.try_send(());
+        }
+        Ok(())
+    }))
+}
+
+/// Carries a log over whenever asked, until the writer is gone.
+fn carry_over(connection: &Connection, requests: &Receiver<()>) {
+    while requests.recv().is_ok() {
+        if let Err(error) = command(connection, "PRAGMA wal_checkpoint(PASSIVE)") {
+            tracing::debug!(%error, "the log was not carried over");
+        }
+    }
 }
 
 /// Reads back what SQLite made of the settings: it ignores a setting that it cannot honour, such
@@ -577,6 +622,36 @@ fn explain(error: &rusqlite::Error, sql: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_log_is_carried_over_in_time_and_stays_bounded() {
+        const EACH: i32 = 1_000;
+        for (who, somebody_carries, longest) in [
+            ("a thread of its own", true, CARRY_OVER + 2 * EACH),
+            ("the writer", false, LONGEST_LOG + 2 * EACH),
+        ] {
+            let dir = tempfile::tempdir().expect("a directory");
+            let path = dir.path().join("control.db");
+            let mut writer = connect(&path, true).expect("a connection");
+            let carrier = connect(&path, true).expect("a connection");
+            let (asked, requests) = sync_channel(1);
+            carry_over_in_time(&mut writer, asked).expect("a hook");
+            writer.execute_batch("CREATE TABLE t (x BLOB)").expect("a table");
+            for _ in 0..40 {
+                writer
+                    .execute("INSERT INTO t VALUES (zeroblob(4096 * ?1))", [EACH])
+                    .expect("a row");
+                if somebody_carries && requests.try_recv().is_ok() {
+                    command(&carrier, "PRAGMA wal_checkpoint(PASSIVE)").expect("a carried log");
+                }
+            }
+            let log = fs::metadata(dir.path().join("control.db-wal")).expect("a log").len();
+            assert!(
+                log / 4_096 <= u64::try_from(longest).expect("pages"),
+                "{who}: {log} bytes"
+            );
+        }
+    }
 
     #[test]
     fn a_file_that_could_lose_writes_is_refused_by_the_settings_name() {
