@@ -69,16 +69,17 @@ impl Store {
         if count == 0 {
             return self.line_count_of(number, stream).await;
         }
-        let lines = numbered(offset, lines);
+        let fields = [("line", Field::Int), ("text", Field::Text)];
+        let records = Records::new(self.dialect(), &fields, numbered(offset, lines))?;
+        let insert = format!(
+            "INSERT INTO lines (run_number, stream, line, text) SELECT $1, $2, line, text FROM {} AS new \
+             WHERE true ON CONFLICT (run_number, stream, line) DO UPDATE SET text = excluded.text",
+            records.source(3)
+        );
+        // Packed here: others wait for the writer.
+        let lines = records.after(params![number, stream as i64]);
         self.write(Lane::RunData, "write_lines", move |tx| {
-            let fields = [("line", Field::Int), ("text", Field::Text)];
-            let records = Records::new(tx.dialect(), &fields, lines.iter().cloned())?;
-            let sql = format!(
-                "INSERT INTO lines (run_number, stream, line, text) SELECT $1, $2, line, text FROM {} AS new \
-                 WHERE true ON CONFLICT (run_number, stream, line) DO UPDATE SET text = excluded.text",
-                records.source(3)
-            );
-            tx.execute(&sql, &records.after(params![number, stream as i64]))?;
+            tx.execute(&insert, &lines)?;
             let sql = "INSERT INTO stream_ends (run_number, stream, lines) VALUES ($1, $2, $3) \
                  ON CONFLICT (run_number, stream) DO UPDATE SET lines = \
                  CASE WHEN stream_ends.lines < excluded.lines THEN excluded.lines ELSE stream_ends.lines END \
