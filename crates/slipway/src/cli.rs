@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
@@ -148,40 +149,71 @@ impl Cli {
             Command::Shim(args) => return Ok(commands::shim::run(&args)),
             Command::Completions(args) => commands::completions::run(&args)?,
             Command::Docs => commands::docs::run()?,
-            Command::Server(args) => runtime()?.block_on(commands::server::run(args))?,
-            Command::Up(args) => runtime()?.block_on(commands::up::run(args))?,
-            Command::Login(args) => runtime()?.block_on(commands::login::run(args, &self.connection, &self.global))?,
+            Command::Server(args) => block_on(commands::server::run(args))?,
+            Command::Up(args) => block_on(commands::up::run(args))?,
+            Command::Login(args) => block_on(commands::login::run(args, &self.connection, &self.global))?,
             Command::LaunchAgent(args) => {
-                runtime()?.block_on(commands::launch_agent::run(args, &self.connection, &self.global))?;
+                block_on(commands::launch_agent::run(args, &self.connection, &self.global))?;
             }
-            Command::Launch(args) => return runtime()?.block_on(commands::launch::run(*args, &connect()?)),
-            Command::LookAfter => runtime()?.block_on(commands::launch_here::look_after(connect))?,
-            Command::Job(command) => runtime()?.block_on(commands::job::run(command, &connect()?))?,
-            Command::Queue(command) => runtime()?.block_on(commands::queue::run(command, connect, &self.global))?,
-            Command::Item(command) => runtime()?.block_on(commands::item::run(command, &connect()?))?,
-            Command::Run(command) => runtime()?.block_on(commands::run::run(command, &connect()?))?,
-            Command::Agents(command) => runtime()?.block_on(commands::agents::run(command, &connect()?))?,
+            Command::Launch(args) => return block_on(commands::launch::run(*args, &connect()?)),
+            Command::LookAfter => block_on(commands::launch_here::look_after(connect))?,
+            Command::Job(command) => block_on(commands::job::run(command, &connect()?))?,
+            Command::Queue(command) => block_on(commands::queue::run(command, connect, &self.global))?,
+            Command::Item(command) => block_on(commands::item::run(command, &connect()?))?,
+            Command::Run(command) => block_on(commands::run::run(command, &connect()?))?,
+            Command::Agents(command) => block_on(commands::agents::run(command, &connect()?))?,
             Command::User(command) => {
-                runtime()?.block_on(commands::user::run(command, &self.connection, &self.global))?;
+                block_on(commands::user::run(command, &self.connection, &self.global))?;
             }
-            Command::Team(command) => runtime()?.block_on(commands::team::run(command, &connect()?))?,
-            Command::Key(command) => runtime()?.block_on(commands::key::run(command, &connect()?))?,
+            Command::Team(command) => block_on(commands::team::run(command, &connect()?))?,
+            Command::Key(command) => block_on(commands::key::run(command, &connect()?))?,
         }
         Ok(ExitCode::SUCCESS)
     }
 }
 
-fn runtime() -> Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+/// How long work that cannot be broken off, such as a removal of files, may hold up the end of a command.
+const LAST_WORK: Duration = Duration::from_secs(1);
+
+fn block_on<T>(command: impl Future<Output = Result<T>>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
-        .map_err(|error| Error::failure(format!("cannot start threads: {error}")))
+        .map_err(|error| Error::failure(format!("cannot start threads: {error}")))?;
+    let done = runtime.block_on(command);
+    // Dropped it would wait as long as that takes. Nothing depends on it: it ends with the process, as by a kill.
+    runtime.shutdown_timeout(LAST_WORK);
+    done
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Cli, command, long_forms, parse};
+    use super::{Cli, block_on, command, long_forms, parse};
     use crate::output::Format;
+
+    #[test]
+    fn a_command_ends_although_work_goes_on_that_cannot_be_broken_off() {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (end, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let command = async {
+                let (begin, begun) = tokio::sync::oneshot::channel();
+                tokio::task::spawn_blocking(move || {
+                    let _ = begin.send(());
+                    held.recv()
+                });
+                begun
+                    .await
+                    .map_err(|error| crate::exit::Error::failure(error.to_string()))
+            };
+            end.send(block_on(command)).unwrap();
+        });
+        ended
+            .recv_timeout(std::time::Duration::from_secs(60))
+            .expect("it ends while the work waits")
+            .unwrap();
+        drop(release);
+    }
 
     fn line(text: &str) -> Result<Cli, clap::Error> {
         parse(std::iter::once("slipway").chain(text.split(' ')).map(Into::into))
