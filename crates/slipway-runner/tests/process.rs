@@ -164,6 +164,13 @@ async fn a_job_runs_in_its_directory_with_its_variables_and_leaves_output_and_co
     bench.runner.remove(&id).await.unwrap();
     bench.runner.remove(&id).await.unwrap();
     assert_eq!(bench.runner.status(&id).await.unwrap(), Status::Absent);
+    // As a removal leaves it that could not be finished.
+    let trash = bench
+        .job_directory(&id)
+        .with_extension(format!("{}.removed", id.attempt()));
+    std::fs::create_dir_all(trash.join("work")).unwrap();
+    bench.runner.remove(&id).await.unwrap();
+    assert!(!trash.exists(), "the rest of a removal goes with the next one");
     assert_eq!(bench.runner.list().await.unwrap().found, []);
 }
 

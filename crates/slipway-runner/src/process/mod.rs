@@ -227,6 +227,10 @@ impl ProcessRunner {
 
     fn remove_now(&self, id: &WorkloadId) -> Result<(), RunnerError> {
         let directory = self.directory(id);
+        // In one step out of sight, so that a crash in between leaves no half of a job to be adopted.
+        let trash = directory.path().with_extension(format!("{}.{TRASH}", id.attempt()));
+        // What an earlier removal did not get done is not seen at the directory any more.
+        clear(&trash)?;
         if !directory.path().exists() {
             return Ok(());
         }
@@ -244,10 +248,8 @@ impl ProcessRunner {
             });
         };
         survivors::kill(directory.path());
-        // In one step out of sight, so that a crash in between leaves no half of a job to be adopted.
-        let trash = directory.path().with_extension(format!("{}.{TRASH}", id.attempt()));
         fs::rename(directory.path(), &trash).map_err(RunnerError::io("remove", directory.path()))?;
-        fs::remove_dir_all(&trash).map_err(RunnerError::io("remove", &trash))
+        clear(&trash)
     }
 
     fn stop_now(&self, id: &WorkloadId, grace: Duration) -> Result<(), RunnerError> {
@@ -303,6 +305,14 @@ pub fn check_directory(path: &Path) -> Result<(), RunnerError> {
 
 /// The last part of the name of a directory that is being removed.
 const TRASH: &str = "removed";
+
+/// Removes a directory and what is in it, if it is there.
+fn clear(directory: &Path) -> Result<(), RunnerError> {
+    match fs::remove_dir_all(directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RunnerError::io("remove", directory)(error)),
+        _ => Ok(()),
+    }
+}
 
 impl Runner for ProcessRunner {
     fn resource(&self) -> &'static str {
