@@ -95,7 +95,7 @@ pub enum AgentError {
     #[error(transparent)]
     Runner(#[from] slipway_runner::RunnerError),
     /// Another instance took over the agent's name.
-    #[error("another agent took the name `{name}`{}; this one ends and leaves its jobs to it", told(.by))]
+    #[error("another agent took the name `{name}`{}; this one has ended its jobs, and ends", told(.by))]
     Replaced {
         /// The name.
         name: String,

@@ -447,10 +447,10 @@ impl Service {
             let before = (self.core.running(), self.core.waiting());
             for action in self.core.handle(event, now, rand::random()) {
                 if let Some(end) = self.perform(action).await {
-                    if matches!(end, Ok(End::Drained)) {
-                        clear_up(removals(&self.shared), &mut wish).await;
-                    }
-                    return end;
+                    return match end {
+                        Ok(End::Drained) => Ok(self.clear_up(&mut wish).await),
+                        end => end,
+                    };
                 }
             }
             self.shared.vitals.note(|facts| {
@@ -515,8 +515,10 @@ impl Service {
             Action::Heartbeat(status) => self.announcer.say(status),
             Action::End(ending) => {
                 let jobs = self.core.running();
-                // Only the tasks end: the jobs go on below their shims.
-                self.tasks.abort_all();
+                if ending != Ending::Drained {
+                    // Only the tasks end: the jobs go on below their shims.
+                    self.tasks.abort_all();
+                }
                 return Some(match ending {
                     Ending::Drained => Ok(End::Drained),
                     Ending::Left => Ok(End::Left { jobs }),
@@ -530,6 +532,19 @@ impl Service {
         None
     }
 
+    /// Waits for what is left once every item has ended: jobs that this agent ends although it does not hold
+    /// their items, and what is still to be removed.
+    async fn clear_up(&mut self, wish: &mut watch::Receiver<Wish>) -> End {
+        // A task that has ended has none any more.
+        let strangers = self.orders.len();
+        clear_up(removals(&self.shared, &mut self.tasks), strangers, wish).await;
+        while self.tasks.try_join_next().is_some() {}
+        match self.tasks.len() {
+            0 => End::Drained,
+            jobs => End::Left { jobs },
+        }
+    }
+
     /// Who has the agent's name now, in words.
     async fn successor(&self) -> Option<String> {
         let client = self.shared.client.with_retry(Retry::Never);
@@ -537,11 +552,11 @@ impl Service {
         let mut agents = agents.ok()?.ok()?.into_iter();
         let agent = agents.find(|agent| agent.name == self.shared.agent_name && agent.id != self.shared.agent_id)?;
         let version = agent.version.filter(|version| !version.is_empty());
-        Some(format!(
-            "{} on host `{}`",
-            version.as_deref().unwrap_or("one"),
-            agent.hostname.unwrap_or_default()
-        ))
+        let version = version.as_deref().unwrap_or("one");
+        Some(match agent.hostname.filter(|host| !host.is_empty()) {
+            Some(host) => format!("{version} on host `{host}`"),
+            None => format!("{version} on a host that it does not name"),
+        })
     }
 
     fn order(&self, handle: &str, order: Order) {
@@ -655,23 +670,30 @@ impl Service {
     }
 }
 
-/// Waits until nothing is left that this process was to remove.
-async fn removals(shared: &Shared) {
+/// Waits until nothing is left that this process was to end or to remove.
+async fn removals(shared: &Shared, tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
     // Closed it still takes tasks, and knows when there are none.
     shared.removals.close();
     shared.removals.wait().await;
     shared.runner.removed().await;
 }
 
-/// Waits for what is still to be removed of jobs that have ended, as long as that may take at the end of an
-/// agent: until the next one of its name nobody would look after it.
-async fn clear_up(removals: impl Future<Output = ()>, wish: &mut watch::Receiver<Wish>) {
+/// Waits for what is still to be ended and removed, as long as that may take at the end of an agent: until
+/// the next one of its name nobody would look after it. `strangers`: of how many jobs this agent does not hold
+/// the items.
+async fn clear_up(removals: impl Future<Output = ()>, strangers: usize, wish: &mut watch::Receiver<Wish>) {
     tokio::pin!(removals);
     if tokio::time::timeout(REMOVALS_TOLD, &mut removals).await.is_ok() {
         return;
     }
+    let others = match strangers {
+        0 => String::new(),
+        jobs => format!("the end of jobs that it does not hold ({jobs}), and for "),
+    };
     tracing::info!(
-        "every job has ended and was reported; waiting {} s at most for what is still to be removed of them",
+        "every job of this agent has ended and was reported; waiting {} s at most for {others}what is still to be \
+         removed",
         REMOVALS.as_secs()
     );
     let leave = async {
@@ -682,7 +704,7 @@ async fn clear_up(removals: impl Future<Output = ()>, wish: &mut watch::Receiver
     tokio::select! {
         () = removals => tracing::info!("removed"),
         () = tokio::time::sleep(REMOVALS.saturating_sub(REMOVALS_TOLD)) => tracing::warn!(
-            "some of what jobs left could not be removed; the next agent of this name removes it"
+            "not all of it was done in time; the next agent of this name does the rest"
         ),
         () = leave => {}
     }
@@ -766,7 +788,7 @@ mod tests {
                 std::future::pending::<()>().await;
             };
             tokio::select! {
-                () = clear_up(after(removal), &mut wish) => {}
+                () = clear_up(after(removal), 0, &mut wish) => {}
                 () = leaving => {}
             }
             // The timer's own grain.

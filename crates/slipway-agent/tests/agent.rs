@@ -789,6 +789,59 @@ async fn a_job_whose_item_has_ended_elsewhere_is_ended_and_its_slot_is_free() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_drain_waits_for_a_job_that_is_ended_although_its_item_is_not_held() {
+    let bench = Bench::new().await;
+    let agent = bench.agent(|_| {});
+    let (place, stopping, go) = (bench.signal("place"), bench.signal("stopping"), bench.signal("go"));
+    let pushed = bench
+        .push(&format!(
+            "pwd > {}; trap 'echo x > {}; while [ ! -e {} ]; do sleep 0.02; done; exit 0' TERM; echo up; \
+             while :; do sleep 0.02; done",
+            place.display(),
+            stopping.display(),
+            go.display()
+        ))
+        .await;
+    bench.wait_for_output(&pushed, "up").await;
+    let agents = bench.client.agents("alice").await.unwrap();
+    let held = bench.client.agent(&agents[0].id).await.unwrap().held_items;
+    let handle = held[0].handle.clone().unwrap();
+    agent.handle.leave();
+    agent.task.await.unwrap().unwrap();
+    // Its item is given up meanwhile.
+    let given_up = Report {
+        run_queue_item_id: handle,
+        outcome: Outcome::Failed,
+        exit_code: None,
+        stage: Some("agent".to_owned()),
+        message: Some("given up".to_owned()),
+        reason: Some("agent-lost".to_owned()),
+        file_paths: None,
+    };
+    let results = bench.client.finish(&agents[0].id, &[given_up]).await.unwrap();
+    assert!(results[0].success, "{results:?}");
+
+    let successor = bench.agent(|_| {});
+    in_time("the job hears that it is to end", async {
+        while !stopping.exists() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    successor.handle.drain();
+    in_time("the server hears of the end", async {
+        let status = async || bench.client.agents("alice").await.unwrap().remove(0).agent_status;
+        while status().await.as_deref() != Some("KILLED") {}
+    })
+    .await;
+    std::fs::write(&go, "").unwrap();
+    let end = in_time("the agent ends", successor.task).await.unwrap().unwrap();
+    assert_eq!(end, End::Drained);
+    let place = PathBuf::from(std::fs::read_to_string(&place).unwrap().trim());
+    assert!(!place.exists(), "what the job left is removed before the agent leaves");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_list_of_queues_is_the_same_agent_which_goes_on_with_its_jobs() {
     let bench = Bench::new().await;
     let go = bench.signal("go");

@@ -63,8 +63,9 @@ const REFUSED_REPORT: Duration = Duration::from_secs(60);
 /// How long to wait before a target that failed is asked again.
 const TARGET_AGAIN: Duration = Duration::from_secs(2);
 
-/// The longest wait before a removal that the target refused is asked for again.
-const REMOVE_AGAIN: Duration = Duration::from_secs(60);
+/// The longest wait before a removal that the target refused is asked for again: an agent that has drained
+/// sees several more attempts.
+const REMOVE_AGAIN: Duration = Duration::from_secs(10);
 
 /// Why an item fails whose task panicked.
 const AGENT_FAULT: &str = "a fault in the agent itself ended its work on this item, and the job was stopped; the \
@@ -569,17 +570,22 @@ impl ItemTask {
     /// Removes a workload, or sees to it that it goes: one that was to start no more may be starting, and is
     /// ended first.
     async fn remove(&self, workload: &WorkloadId) {
-        let Err(error) = self.shared.runner.remove(workload).await else {
+        let Err(mut error) = self.shared.runner.remove(workload).await else {
             return;
         };
         tracing::warn!(%workload, %error, "could not be removed yet; trying again");
         let (runner, workload) = (Arc::clone(&self.shared.runner), workload.clone());
         self.shared.removals.spawn(async move {
-            let mut wait = TARGET_AGAIN;
+            // It has no item any more that could be told of anything.
+            let (mut wait, mut stopped, line) = (TARGET_AGAIN, false, Line::new(|_| {}));
             loop {
+                if error.reason() == "still-running" && !stopped {
+                    stopped = runner.stop(&workload, Duration::ZERO, &line).await.is_ok();
+                }
                 sleep(wait).await;
-                if runner.remove(&workload).await.is_ok() {
-                    return;
+                match runner.remove(&workload).await {
+                    Ok(()) => return,
+                    Err(again) => error = again,
                 }
                 wait = (wait * 2).min(REMOVE_AGAIN);
             }
