@@ -163,7 +163,12 @@ impl Client {
     pub async fn move_item(&self, id: &str, queue: Option<&str>, priority: Option<i64>) -> Result<Item> {
         self.require_additions("move items").await?;
         let input = json!({"runQueueItemId": id, "queueName": queue, "priority": priority});
-        self.change(&additions::MOVE, input, Repeat::Harmless).await
+        // A second move could go on to another queue of the same name.
+        let repeat = match queue {
+            Some(_) => Repeat::OnlyIfNoEffect,
+            None => Repeat::Harmless,
+        };
+        self.change(&additions::MOVE, input, repeat).await
     }
 
     async fn change(&self, document: &Document, input: serde_json::Value, repeat: Repeat) -> Result<Item> {

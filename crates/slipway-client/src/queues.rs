@@ -173,7 +173,10 @@ impl Client {
             #[serde(rename = "deleteRunQueues")]
             payload: Option<Success>,
         }
-        let answer: Answer = self.call(&official::DELETE_RUN_QUEUE, json!({"id": id})).await?;
+        // Its items are deleted first, and there may be many.
+        let answer: Answer = self
+            .call_at_length(&official::DELETE_RUN_QUEUE, json!({"id": id}))
+            .await?;
         if answer.payload.is_some_and(|payload| payload.is_success()) {
             return Ok(());
         }

@@ -164,23 +164,41 @@ impl Client {
         V: Serialize,
         A: DeserializeOwned,
     {
+        self.exchange(document, variables, repeat, Waiting::from_now(self.notice()))
+            .await
+    }
+
+    /// As [`Self::call`], for what a server works on before it answers.
+    pub(crate) async fn call_at_length<V, A>(&self, document: &Document, variables: V) -> Result<A>
+    where
+        V: Serialize,
+        A: DeserializeOwned,
+    {
+        let waiting = Waiting::after_failure(self.notice());
+        self.exchange(document, variables, Repeat::Harmless, waiting).await
+    }
+
+    async fn exchange<V, A>(&self, document: &Document, variables: V, repeat: Repeat, mut waiting: Waiting) -> Result<A>
+    where
+        V: Serialize,
+        A: DeserializeOwned,
+    {
         let request = serde_json::to_vec(&Request::new(document, variables))
             .map_err(|error| Error::invalid(format!("`{}` cannot be sent: {error}", document.name)))?;
         let request = bytes::Bytes::from(request);
-        let waiting = if request.len() <= SMALL {
-            Waiting::from_now(self.notice())
-        } else {
-            Waiting::after_failure(self.notice())
-        };
-        self.repeat_while(waiting, repeat, || async {
-            let response = self
-                .authorized(Method::POST, self.url("graphql", &[]))
+        if request.len() > SMALL {
+            waiting = Waiting::after_failure(self.notice());
+        }
+        let ask = || async {
+            self.authorized(Method::POST, self.url("graphql", &[]))
                 .timeout(self.shared.timeout)
                 .header(CONTENT_TYPE, "application/json")
                 .body(request.clone())
                 .send()
                 .await
-                .map_err(|error| self.transport(&error))?;
+                .map_err(|error| self.transport(&error))
+        };
+        let read = |response: reqwest::Response| async {
             let (status, headers) = (response.status(), response.headers().clone());
             let address = response.url().clone();
             let body = response.bytes().await.map_err(|error| self.transport(&error))?;
@@ -189,8 +207,8 @@ impl Client {
                 return Err(Error::Elsewhere { address, answer });
             }
             self.read_graphql(document.name, status, &headers, &body)
-        })
-        .await
+        };
+        self.repeat_while(waiting, repeat, ask, read).await
     }
 
     fn read_graphql<A: DeserializeOwned>(
@@ -223,18 +241,30 @@ impl Client {
     where
         F: Future<Output = Result<A>>,
     {
-        self.repeat_while(Waiting::after_failure(self.notice()), repeat, attempt)
+        let waiting = Waiting::after_failure(self.notice());
+        self.repeat_while(waiting, repeat, attempt, |done| std::future::ready(Ok(done)))
             .await
     }
 
-    async fn repeat_while<A, F>(&self, mut waiting: Waiting, repeat: Repeat, attempt: impl Fn() -> F) -> Result<A>
+    /// `begin` ends when the server answers; `finish` reads the answer, which may be long.
+    async fn repeat_while<B, A, F, G>(
+        &self,
+        mut waiting: Waiting,
+        repeat: Repeat,
+        begin: impl Fn() -> F,
+        finish: impl Fn(B) -> G,
+    ) -> Result<A>
     where
-        F: Future<Output = Result<A>>,
+        F: Future<Output = Result<B>>,
+        G: Future<Output = Result<A>>,
     {
         let mut backoff = Backoff::default();
         loop {
-            let attempted = waiting.during(self.bounded(&waiting, attempt()));
-            let error = match attempted.await {
+            let attempted = match waiting.during(self.bounded(&waiting, begin())).await {
+                Ok(begun) => finish(begun).await,
+                Err(error) => Err(error),
+            };
+            let error = match attempted {
                 Ok(answer) => {
                     waiting.answered();
                     return Ok(answer);
@@ -257,7 +287,8 @@ impl Client {
     }
 
     /// An attempt that ends with the patience for its call, if that is one which a server answers at once: one
-    /// that is silent is given up like one that is not there. What takes its time has bounds of its own.
+    /// that is silent is given up like one that is not there. What takes its time, as the rest of an answer
+    /// does, has bounds of its own.
     async fn bounded<A>(&self, waiting: &Waiting, attempt: impl Future<Output = Result<A>>) -> Result<A> {
         let (Retry::For(patience), true) = (self.retry, waiting.is_impatient()) else {
             return attempt.await;
@@ -607,9 +638,10 @@ mod tests {
             tokio::time::sleep(Duration::from_secs(29)).await;
             Ok::<_, Error>(())
         };
+        let whole = |()| std::future::ready(Ok(()));
         let begin = Instant::now();
         let error = client
-            .repeat_while(Waiting::from_now(None), Repeat::Harmless, silent)
+            .repeat_while(Waiting::from_now(None), Repeat::Harmless, silent, whole)
             .await
             .unwrap_err();
         assert_eq!(error.to_string(), "cannot reach http://h: no answer in 20 s");
@@ -619,7 +651,27 @@ mod tests {
         client.repeat(Repeat::Harmless, silent).await.unwrap();
         let patient = client.with_retry(Retry::Forever);
         let waiting = Waiting::from_now(None);
-        patient.repeat_while(waiting, Repeat::Harmless, silent).await.unwrap();
+        patient
+            .repeat_while(waiting, Repeat::Harmless, silent, whole)
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_has_begun_may_take_longer_than_a_silent_server_is_waited_for() {
+        let client = client("http://h").with_retry(Retry::For(Duration::from_secs(20)));
+        let head = || async {
+            tokio::time::sleep(Duration::from_secs(19)).await;
+            Ok::<_, Error>(())
+        };
+        let rest = |()| async {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            Ok(1)
+        };
+        let begin = Instant::now();
+        let answer = client.repeat_while(Waiting::from_now(None), Repeat::Harmless, head, rest);
+        assert_eq!(answer.await.unwrap(), 1);
+        assert_eq!(begin.elapsed().as_secs(), 28);
     }
 
     #[test]

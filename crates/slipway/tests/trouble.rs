@@ -197,8 +197,9 @@ fn a_command_says_that_it_waits_for_a_server_and_gives_up() {
         let (status, _, said) = command.end();
         let took = begin.elapsed();
         assert_eq!(status.code(), Some(5), "{said}");
+        // The client's own tests hold the end to the second. These are processes on a machine that may be busy.
         assert!(
-            took >= Duration::from_secs(20) && took < Duration::from_secs(28),
+            took >= Duration::from_secs(20) && took < Duration::from_secs(60),
             "{host}: {took:?}"
         );
         assert!(said.contains(&format!("error: cannot reach {host}: no ")), "{said}");
