@@ -192,13 +192,17 @@ fn pick(row: &Row, keys: &[String]) -> Option<Row> {
 /// The value of a metric: a key of the row, or the names of nested ones joined with dots.
 fn at<'a>(row: &'a Row, key: &str, depth: usize) -> Option<&'a Value> {
     row.get(key).or_else(|| {
-        let mut dots = key.match_indices('.').take(depth);
-        dots.find_map(|(dot, _)| at(nested(row.get(&key[..dot])?)?, &key[dot + 1..], depth - 1))
+        let depth = depth.checked_sub(1)?;
+        let mut dots = key.match_indices('.').take(DOTS);
+        dots.find_map(|(dot, _)| at(nested(row.get(&key[..dot])?)?, &key[dot + 1..], depth))
     })
 }
 
 /// How deep metrics lie in a row at most.
 const DEPTH: usize = 4;
+
+/// How many dots the name of what holds a nested metric has at most; keys of rows may have some of their own.
+const DOTS: usize = 16;
 
 /// A value that holds further metrics; media are described by what looks like one.
 fn nested(value: &Value) -> Option<&Row> {
@@ -268,7 +272,8 @@ fn describe(rows: &[Row]) -> Value {
     fn count<'a>(metrics: &mut Metrics<'a>, prefix: &str, row: &'a Row, depth: usize) {
         for (key, value) in row {
             let key = format!("{prefix}{key}");
-            if let Some(row) = nested(value).filter(|_| depth > 0) {
+            let holds = depth > 0 && key.matches('.').count() < DOTS;
+            if let Some(row) = nested(value).filter(|_| holds) {
                 count(metrics, &format!("{key}."), row, depth - 1);
             }
             let entry = metrics.entry(key).or_insert_with(|| (BTreeMap::new(), value));
@@ -373,13 +378,17 @@ mod tests {
 
     #[test]
     fn a_row_is_reduced_to_metrics_by_their_names_in_the_keys() {
-        let logged = row(json!({"a": 1, "train": {"acc": {"top1": 0.5}}, "b.c": 2, "img": {"_type": "image-file"}}));
+        let logged = row(
+            json!({"a": 1, "train": {"acc": {"top1": 0.5}}, "b.c": 2, "img": {"_type": "image-file"},
+            "o.f.m.a.n.y.dots": {"in": 3}}),
+        );
         for (keys, picked) in [
             (&["a", "train.acc.top1"][..], json!({"a": 1, "train.acc.top1": 0.5})),
             (&["b.c"], json!({"b.c": 2})),
             (&["train.acc"], json!({"train.acc": {"top1": 0.5}})),
             (&["a", "train.loss"], Value::Null),
             (&["img._type"], Value::Null),
+            (&["o.f.m.a.n.y.dots.in"], json!({"o.f.m.a.n.y.dots.in": 3})),
         ] {
             let keys: Vec<String> = keys.iter().map(|key| (*key).to_owned()).collect();
             assert_eq!(

@@ -259,6 +259,14 @@ pub(crate) fn check_pattern(pattern: &str) -> Result<(), ApiError> {
     Ok(())
 }
 
+/// A run's file by the name that clients keep it under: `./a` is `a`.
+pub(crate) fn plain_name(mut name: &str) -> &str {
+    while let Some(rest) = name.strip_prefix("./") {
+        name = rest;
+    }
+    name
+}
+
 /// Refuses names that no file may have.
 ///
 /// # Errors

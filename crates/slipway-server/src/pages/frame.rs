@@ -43,7 +43,8 @@ pub(super) struct Frame<'a> {
 
 /// Event kinds that can change a page.
 const KINDS: &str = "pushed leased acked started running finished failed crashed revived killed requeued moved warning \
-                     warning-cleared stop-requested lost agent-registered agent-status queue-updated reset";
+                     warning-cleared stop-requested lost found deleted agent-registered agent-status queue-updated \
+                     reset";
 
 impl Frame<'_> {
     /// The whole document.

@@ -83,6 +83,8 @@ async fn an_item_moves_to_a_queue_beside_its_own_or_where_the_caller_says() {
     for (project, name) in [
         ("mine", "from"),
         ("mine", "beside"),
+        ("mine", "twice"),
+        ("model-registry", "twice"),
         ("model-registry", "usual"),
         ("far", "away"),
     ] {
@@ -108,19 +110,22 @@ async fn an_item_moves_to_a_queue_beside_its_own_or_where_the_caller_says() {
     let move_to = "mutation($i: ID!, $q: String!, $p: String) { moveRunQueueItem(input: {runQueueItemId: $i, \
                    queueName: $q, projectName: $p}) { item { queueName } } }";
     for (name, project, found) in [
-        ("beside", None, true),
-        ("usual", None, true),
-        ("away", None, false),
-        ("usual", Some("far"), false),
-        ("away", Some("far"), true),
+        ("beside", None, Ok(())),
+        ("twice", None, Ok(())),
+        // Not the one that it is in.
+        ("twice", None, Ok(())),
+        ("twice", None, Err(409)),
+        ("usual", None, Ok(())),
+        ("away", None, Err(404)),
+        ("usual", Some("far"), Err(404)),
+        ("away", Some("far"), Ok(())),
     ] {
         let answer = server
             .graphql(&key, move_to, json!({"i": id, "q": name, "p": project}))
             .await;
-        if found {
-            assert_eq!(answer.data()["moveRunQueueItem"]["item"]["queueName"], name);
-        } else {
-            assert_eq!(answer.error().0, 404, "{name} {project:?}");
+        match found {
+            Ok(()) => assert_eq!(answer.data()["moveRunQueueItem"]["item"]["queueName"], name),
+            Err(status) => assert_eq!(answer.error().0, status, "{name} {project:?}"),
         }
     }
 }

@@ -372,6 +372,21 @@ async fn run_files_are_stored_listed_and_served_safely() {
         let stored = transfer(&server, "PUT", &file["uploadUrl"], &[], body.as_bytes()).await;
         assert_eq!(stored.status, StatusCode::OK, "{file}");
     }
+    // Both are one file, by either name.
+    let again = json!({"entity": "alice", "project": "proj", "run": "r1", "files": ["./config.yaml"]});
+    let made = server.official(&key, "CreateRunFiles", again).await.data();
+    let file = &made["createRunFiles"]["files"][0];
+    assert_eq!(file["name"], "./config.yaml");
+    transfer(&server, "PUT", &file["uploadUrl"], &[], b"again").await;
+    for name in ["config.yaml", "./config.yaml"] {
+        let document = "query($n: [String]) { project(name: \"proj\", entityName: \"alice\") { run(name: \"r1\") { \
+                        files(names: $n) { edges { node { name directUrl } } } } } }";
+        let found = server.graphql(&key, document, json!({"n": [name]})).await.data();
+        let edges = &found["project"]["run"]["files"]["edges"];
+        assert_eq!(edges[0]["node"]["name"], "config.yaml", "{found}");
+        let got = transfer(&server, "GET", &edges[0]["node"]["directUrl"], &[], b"").await;
+        assert_eq!(got.body, b"again"[..]);
+    }
     let variables = json!({"entity": "alice", "project": "proj", "name": "r1", "pattern": "%.html"});
     let run = server.official(&key, "RunFiles", variables).await.data()["project"]["run"].clone();
     assert_eq!(

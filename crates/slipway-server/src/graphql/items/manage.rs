@@ -9,6 +9,7 @@ use slipway_store::queues::Queue;
 use super::super::Result;
 use super::super::context::RequestContext as _;
 use super::RunQueueItem;
+use crate::error::Code;
 use crate::{ApiError, access, again};
 
 /// What people do with items.
@@ -102,6 +103,16 @@ impl ManageMutation {
                         current.name
                     )));
                 }
+                if target.id == current.id && input.project_name.is_none() && input.priority.is_none() {
+                    return Err(ApiError::new(
+                        Code::Conflict,
+                        format!(
+                            "the item is in queue `{name}` of project `{}` already, and there is no other of this name \
+                             beside it or in `{QUEUE_PROJECT}`",
+                            current.project
+                        ),
+                    ));
+                }
                 target
             }
         };
@@ -131,7 +142,7 @@ impl ManageMutation {
 }
 
 /// Finds the queue that an item is to move to: in the project that the caller names, else beside the
-/// item's own queue, else where queues usually are.
+/// item's own queue, else where queues usually are. The item's own counts if there is no other of its name.
 async fn queue_named(
     ctx: &Context<'_>,
     entity: &str,
@@ -143,12 +154,15 @@ async fn queue_named(
         Some(project) => vec![project],
         None => vec![current.project.as_str(), QUEUE_PROJECT],
     };
+    let mut own = None;
     for project in projects {
-        if let Some(queue) = ctx.store().queue(entity, project, name).await? {
-            return Ok(queue);
+        match ctx.store().queue(entity, project, name).await? {
+            Some(queue) if queue.id == current.id => own = Some(queue),
+            Some(queue) => return Ok(queue),
+            None => {}
         }
     }
-    Err(ApiError::not_found("queue", name))
+    own.ok_or_else(|| ApiError::not_found("queue", name))
 }
 
 /// Finds an item that the caller may manage: a member of its entity.

@@ -10,7 +10,7 @@ use slipway_store::runs::{Alert, RunUpsert};
 
 use super::super::Result;
 use super::super::context::RequestContext as _;
-use super::super::files::{File, check_file_name};
+use super::super::files::{File, check_file_name, plain_name};
 use super::super::names::check_run_id;
 use super::super::project::DEFAULT_PROJECT;
 use super::super::scalars::{Duration, JsonString};
@@ -105,14 +105,18 @@ impl RunMutation {
                 "{count} files; announce at most {MAX_FILES} at a time"
             )));
         }
-        input.files.iter().try_for_each(|file| check_file_name(file))?;
+        input
+            .files
+            .iter()
+            .try_for_each(|file| check_file_name(plain_name(file)))?;
         if ctx.store().run(&name).await?.is_none() {
             return Err(ApiError::not_found("run", &name.to_string()));
         }
         let links = ctx.caller().links();
         let files = input.files.into_iter().map(|file| File {
-            upload_url: Some(links.run_file(Method::Put, &name, &file)),
-            direct_url: Some(links.run_file(Method::Get, &name, &file)),
+            upload_url: Some(links.run_file(Method::Put, &name, plain_name(&file))),
+            direct_url: Some(links.run_file(Method::Get, &name, plain_name(&file))),
+            // As it was asked for, by which clients know it again.
             name: file,
             ..File::default()
         });

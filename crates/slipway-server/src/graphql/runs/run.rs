@@ -12,7 +12,7 @@ use slipway_store::run_data::Stream;
 
 use super::super::artifacts::ArtifactConnection;
 use super::super::context::RequestContext as _;
-use super::super::files::{File, FileConnection, Slice, check_pattern, like, page_size};
+use super::super::files::{File, FileConnection, Slice, check_pattern, like, page_size, plain_name};
 use super::super::identity::User;
 use super::super::items::RunQueueItem;
 use super::super::page::PageInfo;
@@ -322,13 +322,13 @@ impl Run {
         after: Option<String>,
     ) -> Result<FileConnection> {
         // Clients keep what is saved as `./a` as `a`, and may ask for it by either name.
-        let plain = |name: String| name.strip_prefix("./").map_or_else(|| name.clone(), str::to_owned);
-        let names: Vec<String> = names.unwrap_or_default().into_iter().flatten().map(plain).collect();
+        let names: Vec<String> = names.unwrap_or_default().into_iter().flatten().collect();
+        let names: Vec<&str> = names.iter().map(|name| plain_name(name)).collect();
         pattern.as_deref().map_or(Ok(()), check_pattern)?;
         let files = ctx.store().run_files(&self.0.name).await?;
         let selected: Vec<File> = files
             .into_iter()
-            .filter(|file| names.is_empty() || names.contains(&file.name))
+            .filter(|file| names.is_empty() || names.contains(&plain_name(&file.name)))
             .filter(|file| pattern.as_deref().is_none_or(|pattern| like(&file.name, pattern)))
             .map(|file| self.file(ctx, file))
             .collect();
