@@ -149,7 +149,9 @@ impl QueueName {
     pub fn agent_command(&self) -> Option<String> {
         (self.project == QUEUE_PROJECT).then(|| {
             let (name, entity) = (shell_word(&self.name), shell_word(&self.entity));
-            format!("slipway launch-agent -q {name} --entity {entity}")
+            // A name that looks like a flag is only taken as part of one.
+            let queue = if name.starts_with('-') { "--queue=" } else { "-q " };
+            format!("slipway launch-agent {queue}{name} --entity {entity}")
         })
     }
 }

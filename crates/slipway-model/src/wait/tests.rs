@@ -81,6 +81,15 @@ fn every_wait_has_a_reason_in_words() {
         (
             WaitFacts {
                 agents: vec![],
+                queue: queue("model-registry", "-gpu"),
+                ..pending()
+            },
+            "no-agent",
+            "No agent serves this queue; start one with `slipway launch-agent --queue=-gpu --entity alice`",
+        ),
+        (
+            WaitFacts {
+                agents: vec![],
                 queue: queue("other", "gpu"),
                 ..pending()
             },
