@@ -18,6 +18,7 @@ use crate::hub::Hub;
 use crate::lookup::Lookup;
 use crate::options::ServerOptions;
 use crate::pages::Guesses;
+use crate::references::References;
 
 /// Tells the time. Tests set their own.
 #[derive(Clone)]
@@ -64,6 +65,8 @@ pub(crate) struct App {
     pub(crate) auth: Authenticator,
     /// Things that never change, remembered.
     pub(crate) lookup: Lookup,
+    /// What the artifact that was asked about last has elsewhere.
+    pub(crate) references: References,
     /// Whether answers to pushes reach their clients.
     pub(crate) deliveries: Deliveries,
     /// Agents whose streams are open.
@@ -91,6 +94,7 @@ impl App {
         Arc::new(Self {
             auth: Authenticator::new(signing_key, options.rate_limit),
             lookup: Lookup::default(),
+            references: References::default(),
             deliveries: Deliveries::default(),
             contacts: Contacts::default(),
             hub: Hub::default(),

@@ -28,6 +28,7 @@ mod options;
 mod output;
 mod pages;
 mod proxies;
+mod references;
 mod run_history;
 mod run_log;
 mod server;

@@ -225,11 +225,15 @@ async fn files(
 ) -> Result<FileConnection> {
     let stored = ctx.store().artifact_files(artifact.id).await?;
     // Clients download what is listed here, also where the bytes lie elsewhere.
-    let elsewhere = if usize::try_from(artifact.file_count).is_ok_and(|count| count > stored.len()) {
-        let manifest = read_manifest(ctx, artifact).await?;
-        references(&manifest).map_err(|error| ApiError::bad(error.to_string()))?
-    } else {
-        Vec::new()
+    let elsewhere = match artifact.manifest {
+        Some(manifest) if usize::try_from(artifact.file_count).is_ok_and(|count| count > stored.len()) => {
+            let read = async {
+                let bytes = read_manifest(ctx, artifact).await?;
+                references(&bytes).map_err(|error| ApiError::bad(error.to_string()))
+            };
+            ctx.app().references.of(manifest, read).await?
+        }
+        _ => Arc::from([]),
     };
     let stored = stored.into_iter().map(|file| File {
         storage_path: Some(file.blob),
@@ -239,9 +243,9 @@ async fn files(
         updated_at: Some(artifact.updated_at),
         ..File::default()
     });
-    let elsewhere = elsewhere.into_iter().map(|reference| File {
-        direct_url: Some(reference.target),
-        name: reference.name,
+    let elsewhere = elsewhere.iter().map(|reference| File {
+        direct_url: Some(reference.target.clone()),
+        name: reference.name.clone(),
         size: reference.size,
         updated_at: Some(artifact.updated_at),
         ..File::default()
