@@ -449,7 +449,11 @@ impl Service {
                 if let Some(end) = self.perform(action).await {
                     return match end {
                         Ok(End::Drained) => Ok(self.clear_up(&mut wish).await),
-                        end => end,
+                        Ok(left @ End::Left { .. }) => Ok(left),
+                        Err(replaced) => {
+                            self.clear_up(&mut wish).await;
+                            Err(replaced)
+                        }
                     };
                 }
             }
@@ -515,7 +519,7 @@ impl Service {
             Action::Heartbeat(status) => self.announcer.say(status),
             Action::End(ending) => {
                 let jobs = self.core.running();
-                if ending != Ending::Drained {
+                if ending == Ending::Left {
                     // Only the tasks end: the jobs go on below their shims.
                     self.tasks.abort_all();
                 }
@@ -692,7 +696,7 @@ async fn clear_up(removals: impl Future<Output = ()>, strangers: usize, wish: &m
         jobs => format!("the end of jobs that it does not hold ({jobs}), and for "),
     };
     tracing::info!(
-        "every job of this agent has ended and was reported; waiting {} s at most for {others}what is still to be \
+        "every item of this agent has ended; waiting {} s at most for {others}what is still to be \
          removed",
         REMOVALS.as_secs()
     );

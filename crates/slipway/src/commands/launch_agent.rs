@@ -199,7 +199,7 @@ pub(crate) async fn attend(agent: Agent, signals: &Signals) -> std::result::Resu
         End::Drained => output::note("every job has ended"),
         End::Left { jobs: 0 } => {}
         End::Left { jobs } => output::note(format!(
-            "left {jobs} jobs running; the next agent of this name takes them over"
+            "left {jobs} jobs running; the next agent of this name looks after them"
         )),
     }
     Ok(())
