@@ -132,6 +132,14 @@ impl Bed {
         ))
     }
 
+    /// Leaves a table's statistics to the store.
+    pub(crate) fn without_autovacuum(&self, table: &str) {
+        let Place::Schema(schema) = &self.place else {
+            panic!("a PostgreSQL bed is asked")
+        };
+        schema.execute(&format!("ALTER TABLE $.{table} SET (autovacuum_enabled = off)"));
+    }
+
     /// A queue without prioritization rules of its own.
     pub(crate) async fn queue(&self, name: &str) -> QueueId {
         self.queue_with(name, QueuePolicy::default()).await.id

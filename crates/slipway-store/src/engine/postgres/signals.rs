@@ -27,8 +27,8 @@ const CLOCK_INTERVAL: Duration = Duration::from_secs(10);
 /// How often it is asked which tables have grown.
 const GROWTH_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a statement of the listener may wait for a lock, and take: while it does nobody is told anything.
-const BOUNDS: &str = "SET lock_timeout = '100ms'; SET statement_timeout = '10s'";
+/// How long a statement of the listener may wait for a lock: while it does nobody is told anything.
+const PATIENCE: &str = "SET lock_timeout = '100ms'";
 
 /// Differences below this are the noise of asking.
 const CLOCK_NOISE: Millis = 100;
@@ -153,7 +153,7 @@ impl Listener {
         let unavailable = |error: postgres::Error| explain(&error, "LISTEN").0;
         session
             .client
-            .batch_execute(&format!("{BOUNDS}; LISTEN {}", self.channel))
+            .batch_execute(&format!("{PATIENCE}; LISTEN {}", self.channel))
             .map_err(unavailable)?;
         let (mut compared, mut looked) = (Instant::now(), Instant::now());
         while !self.closed.load(Ordering::Acquire) {

@@ -16,7 +16,7 @@ const GROWN: &str = "SELECT quote_ident(relname) FROM pg_class WHERE relkind = '
      AND pg_stat_get_live_tuples(oid) > 2 * GREATEST(reltuples, 100) AND pg_has_role(relowner, 'USAGE')";
 
 /// Brings the statistics of grown tables up to date, as far as nobody holds a lock on one: whoever vacuums it,
-/// makes an index or looks at it as well. The session bounds how long that takes.
+/// makes an index or looks at it as well. The session bounds how long it waits.
 ///
 /// # Errors
 /// If the database refuses to tell which have grown, or is away.
