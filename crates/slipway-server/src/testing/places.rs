@@ -107,21 +107,24 @@ async fn an_item_moves_to_a_queue_beside_its_own_or_where_the_caller_says() {
         .await
         .data();
     let id = &pushed["pushToRunQueueByName"]["runQueueItemId"];
-    let move_to = "mutation($i: ID!, $q: String!, $p: String) { moveRunQueueItem(input: {runQueueItemId: $i, \
-                   queueName: $q, projectName: $p}) { item { queueName } } }";
-    for (name, project, found) in [
-        ("beside", None, Ok(())),
-        ("twice", None, Ok(())),
+    let move_to = "mutation($i: ID!, $q: String!, $p: String, $n: Int) { moveRunQueueItem(input: {runQueueItemId: $i, \
+                   queueName: $q, projectName: $p, priority: $n}) { item { queueName } } }";
+    let medium = Some(2);
+    for (name, project, priority, found) in [
+        ("beside", None, None, Ok(())),
+        ("twice", None, None, Ok(())),
+        // It stays where it is.
+        ("twice", None, medium, Ok(())),
         // Not the one that it is in.
-        ("twice", None, Ok(())),
-        ("twice", None, Err(409)),
-        ("usual", None, Ok(())),
-        ("away", None, Err(404)),
-        ("usual", Some("far"), Err(404)),
-        ("away", Some("far"), Ok(())),
+        ("twice", None, None, Ok(())),
+        ("twice", None, None, Err(409)),
+        ("usual", None, medium, Ok(())),
+        ("away", None, None, Err(404)),
+        ("usual", Some("far"), None, Err(404)),
+        ("away", Some("far"), None, Ok(())),
     ] {
         let answer = server
-            .graphql(&key, move_to, json!({"i": id, "q": name, "p": project}))
+            .graphql(&key, move_to, json!({"i": id, "q": name, "p": project, "n": priority}))
             .await;
         match found {
             Ok(()) => assert_eq!(answer.data()["moveRunQueueItem"]["item"]["queueName"], name),

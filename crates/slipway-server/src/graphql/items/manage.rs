@@ -94,6 +94,8 @@ impl ManageMutation {
             .ok_or_else(|| ApiError::not_found("queue", &stored.queue.to_string()))?;
         let target = match &input.queue_name {
             None => current,
+            // Who names the queue that it is in, and a priority, wants that priority.
+            Some(name) if *name == current.name && input.project_name.is_none() && input.priority.is_some() => current,
             Some(name) => {
                 let target = queue_named(ctx, &entity, input.project_name.as_deref(), &current, name).await?;
                 let resource = |queue: &Queue| queue.revision.as_ref().map(|r| r.resource);
@@ -103,7 +105,7 @@ impl ManageMutation {
                         current.name
                     )));
                 }
-                if target.id == current.id && input.project_name.is_none() && input.priority.is_none() {
+                if target.id == current.id && input.project_name.is_none() {
                     return Err(ApiError::new(
                         Code::Conflict,
                         format!(
