@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,10 @@ from support.client import Client
 from support.server import Server, User
 
 counter = itertools.count(1)
+
+# Where a shell has started the suite in the background, it ignores the interrupt, and so would all that it starts:
+# a stop of the official client is an interrupt that the program gives itself.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
