@@ -231,6 +231,21 @@ impl Bench {
         text
     }
 
+    /// Ends an item as the server does when its agent was lost for too long.
+    async fn give_up(&self, agent: &str, handle: String) {
+        let given_up = Report {
+            run_queue_item_id: handle,
+            outcome: Outcome::Failed,
+            exit_code: None,
+            stage: Some("agent".to_owned()),
+            message: Some("given up".to_owned()),
+            reason: Some("agent-lost".to_owned()),
+            file_paths: None,
+        };
+        let results = self.client.finish(agent, &[given_up]).await.unwrap();
+        assert!(results[0].success, "{results:?}");
+    }
+
     async fn wait_for_output(&self, pushed: &Pushed, wanted: &str) {
         let follow = Follow { from: 0, follow: true };
         let mut events = self.client.item_output(&pushed.id, None, follow);
@@ -765,17 +780,7 @@ async fn a_job_whose_item_has_ended_elsewhere_is_ended_and_its_slot_is_free() {
     let agents = bench.client.agents("alice").await.unwrap();
     let held = bench.client.agent(&agents[0].id).await.unwrap().held_items;
     let handle = held[0].handle.clone().unwrap();
-    let given_up = Report {
-        run_queue_item_id: handle,
-        outcome: Outcome::Failed,
-        exit_code: None,
-        stage: Some("agent".to_owned()),
-        message: Some("given up".to_owned()),
-        reason: Some("agent-lost".to_owned()),
-        file_paths: None,
-    };
-    let results = bench.client.finish(&agents[0].id, &[given_up]).await.unwrap();
-    assert!(results[0].success, "{results:?}");
+    bench.give_up(&agents[0].id, handle).await;
     // The next renewal tells the agent, which has one slot.
     let next = bench.push("exit 3").await;
     bench.wait_for(&next, &["FAILED"]).await;
@@ -809,17 +814,7 @@ async fn a_drain_waits_for_a_job_that_is_ended_although_its_item_is_not_held() {
     agent.handle.leave();
     agent.task.await.unwrap().unwrap();
     // Its item is given up meanwhile.
-    let given_up = Report {
-        run_queue_item_id: handle,
-        outcome: Outcome::Failed,
-        exit_code: None,
-        stage: Some("agent".to_owned()),
-        message: Some("given up".to_owned()),
-        reason: Some("agent-lost".to_owned()),
-        file_paths: None,
-    };
-    let results = bench.client.finish(&agents[0].id, &[given_up]).await.unwrap();
-    assert!(results[0].success, "{results:?}");
+    bench.give_up(&agents[0].id, handle).await;
 
     let successor = bench.agent(|_| {});
     in_time("the job hears that it is to end", async {
